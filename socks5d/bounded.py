@@ -1,0 +1,110 @@
+"""
+Calls into code that is not ours: each has a deadline, and each failure is said once.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+
+class DeadlinePassed(Exception):
+    """A call did not answer in time."""
+
+
+def bounded(clock: IReactorTime, seconds: float, inner: Deferred[T]) -> Deferred[T]:
+    """
+    Give a Deferred a deadline that it cannot miss.
+
+    Unlike L{Deferred.addTimeout}, this does not rely on C{inner} to end when it is
+    cancelled: one that ignores its cancellation is left to itself, and what it says
+    later is dropped.
+
+    @param seconds: how long C{inner} may take.
+    @return: fires as C{inner} does, or fails with L{DeadlinePassed}.  Cancelling it
+        cancels C{inner}.
+    """
+    if inner.called and not inner.paused and not isinstance(inner.result, Deferred):
+        return inner
+
+    def abandon(outer: Deferred[T]) -> None:
+        outer.errback(CancelledError())
+        give_up()
+
+    outer: Deferred[T] = Deferred(abandon)
+
+    def give_up() -> None:
+        if delayed.active():
+            delayed.cancel()
+        inner.cancel()
+
+    def late() -> None:
+        outer.errback(DeadlinePassed(f"no answer in {seconds:g} seconds"))
+        inner.cancel()
+
+    def answered(result: T | Failure) -> None:
+        if delayed.active():
+            delayed.cancel()
+        if outer.called:
+            return
+        if isinstance(result, Failure):
+            outer.errback(result)
+        else:
+            outer.callback(result)
+
+    delayed = clock.callLater(seconds, late)
+    inner.addBoth(answered)
+    return outer
+
+
+class Complaints:
+    """
+    Says what goes wrong in somebody's code in full the first time, and then not
+    again for a while, so that a stranger who can provoke it cannot fill the disk.
+    """
+
+    #: For how long the same complaint is only counted, in seconds.
+    INTERVAL = 60.0
+    #: How many kinds are told apart; beyond, all the others are one kind.
+    KINDS = 64
+
+    def __init__(self, clock: IReactorTime, log: Logger) -> None:
+        self._clock = clock
+        self._log = log
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def complain(self, what: str, failure: Failure | None = None) -> None:
+        """
+        @param what: what went wrong, in few and fixed words.
+        @param failure: with its traceback, or None.
+        """
+        self._unless_said(
+            what,
+            lambda text: (
+                self._log.error("{text}", text=text)
+                if failure is None
+                else self._log.failure("{text}", failure, text=text)
+            ),
+        )
+
+    def warn(self, what: str) -> None:
+        """
+        @param what: what an operator should know, in few and fixed words.
+        """
+        self._unless_said(what, lambda text: self._log.warn("{text}", text=text))
+
+    def _unless_said(self, what: str, say: Callable[[str], None]) -> None:
+        now = self._clock.seconds()
+        if what not in self._said and len(self._said) >= self.KINDS:
+            what = "something else went wrong"
+        when, unsaid = self._said.get(what, (-self.INTERVAL, 0))
+        if now - when < self.INTERVAL:
+            self._said[what] = (when, unsaid + 1)
+            return
+        self._said[what] = (now, 0)
+        say(f"{what} (and {unsaid} times since the last line about it)" if unsaid else what)

@@ -1,0 +1,264 @@
+"""
+Settings: what the options and the file say, as one validated value.
+
+The two are read into the same keys.  Where a key is a list, what the command line
+gives is added to what the file gives; where it is one value, the command line's
+counts.
+"""
+
+import math
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import field, fields, frozen
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
+
+from socks5d.interfaces import IAuthenticator, IRuleset
+from socks5d.model import Limits, SourceAddresses, Timeouts
+from socks5d.naming import make_authenticator, make_ruleset
+from socks5d.rules import Destination, parse_destination, parse_network
+from socks5d.rules.prefixes import IPNetwork
+from socks5d.wire.address import IPAddress
+
+DEFAULT_LISTEN = ("tcp:1080:interface=127.0.0.1",)
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """
+    What the operator wrote cannot be done.  The text is one line that names where
+    it stands and what is wrong.
+    """
+
+
+@frozen(slots=True, kw_only=True)
+class Settings:
+    """
+    Everything that can be set.
+
+    @ivar listen: endpoint descriptions.
+    @ivar checkers: credentials checkers; with one, SOCKS 5 clients need a password.
+    @ivar authenticators: authenticators named by their plugins.
+    @ivar rulesets: rulesets named by their plugins, asked before the ones below.
+    @ivar allow: destinations that are let through; without any, all that are not
+        protected are, unless there are rulesets.
+    @ivar deny: destinations that are not.
+    @ivar allow_from: networks whose clients are served; without any, all are.
+    @ivar deny_from: networks whose clients are not.
+    @ivar userids: SOCKS 4 user-ids that are let in.
+    @ivar protect: networks that are protected besides those that always are.
+    @ivar source: local addresses of outgoing connections.
+    @ivar access_log: where JSON lines go, or None.
+    @ivar socks4: whether SOCKS 4 and 4a are served.
+    @ivar socks5: whether SOCKS 5 is served.
+    @ivar timeouts: how long things may take.
+    @ivar limits: how much there may be.
+    """
+
+    listen: tuple[str, ...] = DEFAULT_LISTEN
+    checkers: tuple[ICredentialsChecker, ...] = ()
+    authenticators: tuple[IAuthenticator, ...] = ()
+    rulesets: tuple[IRuleset, ...] = ()
+    allow: tuple[Destination, ...] = ()
+    deny: tuple[Destination, ...] = ()
+    allow_from: tuple[IPNetwork, ...] = ()
+    deny_from: tuple[IPNetwork, ...] = ()
+    userids: tuple[str, ...] = ()
+    protect: tuple[IPNetwork, ...] = ()
+    source: SourceAddresses = field(factory=SourceAddresses)
+    access_log: Path | None = None
+    socks4: bool = True
+    socks5: bool = True
+    timeouts: Timeouts = field(factory=Timeouts)
+    limits: Limits = field(factory=Limits)
+
+
+def make_checker(description: str) -> ICredentialsChecker:
+    """
+    @param description: what C{--auth} takes.
+    @raise ValueError: for an unknown checker, one that takes no user names and
+        passwords, or an argument it refuses; what the argument was is not told,
+        for it may hold a password.
+    """
+    kind, _, argument = description.partition(":")
+    try:
+        factory = findCheckerFactory(kind)
+    except InvalidAuthType:
+        known = ", ".join(
+            sorted(
+                each.authType
+                for each in findCheckerFactories()
+                if IUsernamePassword in each.credentialInterfaces
+            )
+        )
+        raise ValueError(f"{kind!r} is no credentials checker; there are {known}") from None
+    if IUsernamePassword not in factory.credentialInterfaces:
+        raise ValueError(f"{kind!r} takes no user name and password")
+    if kind == "file":
+        _require_file(argument)
+    try:
+        checker: ICredentialsChecker = factory.generateChecker(argument)
+    except Exception as error:  # noqa: BLE001 (a stranger's code)
+        text = str(error) or type(error).__name__
+        for piece in sorted({argument, *argument.split(":")}, key=len, reverse=True):
+            text = text.replace(piece, "...") if piece else text
+        raise ValueError(f"{kind!r}: {text}") from None
+    return checker
+
+
+def _require_file(path: str) -> None:
+    try:
+        with Path(path).open("rb"):
+            return
+    except OSError as error:
+        raise ValueError(f"'file': {path!r} cannot be read: {error.strerror}") from None
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _endpoint(value: str) -> str:
+    if not value:
+        raise ValueError("an endpoint description cannot be empty")
+    return value
+
+
+#: Keys that hold a list of texts: the field, and what makes a value of one text.
+LISTS: Mapping[str, tuple[str, Callable[[str], object]]] = {
+    "listen": ("listen", _endpoint),
+    "auth": ("checkers", make_checker),
+    "authenticator": ("authenticators", make_authenticator),
+    "ruleset": ("rulesets", make_ruleset),
+    "allow": ("allow", parse_destination),
+    "deny": ("deny", parse_destination),
+    "allow_from": ("allow_from", parse_network),
+    "deny_from": ("deny_from", parse_network),
+    "userid": ("userids", _text),
+    "protect": ("protect", parse_network),
+    "source": ("source", ip_address),
+}
+
+SWITCHES = ("socks4", "socks5")
+TABLES: Mapping[str, type[Timeouts] | type[Limits]] = {"timeouts": Timeouts, "limits": Limits}
+KEYS = (*LISTS, *SWITCHES, "access_log", *TABLES)
+
+
+@frozen(slots=True)
+class Item:
+    """
+    A value and where it stands.
+
+    @ivar where: as the operator would find it: an option, or a file and a key.
+    @ivar value: what stands there.
+    """
+
+    where: str
+    value: Any
+
+
+def read_file(path: Path) -> list[tuple[str, Item]]:
+    """
+    Read a TOML file.
+
+    @return: its keys, each with its value and where that stands.
+    @raise ConfigError: when it cannot be read or is no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            content = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is no TOML: {error}") from None
+    return [(key, Item(f"{path}: {key}", value)) for key, value in content.items()]
+
+
+def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
+    """
+    Validate.
+
+    @param items: keys and values; of a key that is one value, the last counts.
+    @raise ConfigError: for the first that is wrong.
+    """
+    lists: dict[str, list[object]] = {}
+    values: dict[str, Any] = {}
+    for key, item in items:
+        if key in LISTS:
+            attribute, make = LISTS[key]
+            lists.setdefault(attribute, []).extend(_list(item, make))
+        elif key in SWITCHES:
+            values[key] = _switch(item)
+        elif key == "access_log":
+            values[key] = _path(item)
+        elif key in TABLES:
+            values[key] = _table(item, TABLES[key])
+        else:
+            raise ConfigError(f"{item.where}: unknown key; there are {', '.join(KEYS)}")
+    source = lists.pop("source", [])
+    try:
+        values["source"] = SourceAddresses.of([_address(each) for each in source])
+    except ValueError as error:
+        raise ConfigError(f"source: {error}") from None
+    values.update({attribute: tuple(made) for attribute, made in lists.items() if made})
+    settings = Settings(**values)
+    if not (settings.socks4 or settings.socks5):
+        raise ConfigError("socks4 and socks5 are both off, which leaves nothing to serve")
+    return settings
+
+
+def _address(value: object) -> IPAddress:
+    assert value is not None
+    return ip_address(str(value))
+
+
+def _list(item: Item, make: Callable[[str], T]) -> list[T]:
+    value = item.value
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ConfigError(f"{item.where}: must be a text or a list of texts")
+    try:
+        return [make(each) for each in value]
+    except ValueError as error:
+        raise ConfigError(f"{item.where}: {error}") from None
+
+
+def _switch(item: Item) -> bool:
+    if not isinstance(item.value, bool):
+        raise ConfigError(f"{item.where}: must be true or false")
+    return item.value
+
+
+def _path(item: Item) -> Path:
+    if not isinstance(item.value, str) or not item.value:
+        raise ConfigError(f"{item.where}: must be the path of a file")
+    return Path(item.value)
+
+
+def _table(item: Item, kind: type[T]) -> T:
+    if not isinstance(item.value, dict):
+        raise ConfigError(f"{item.where}: must be a table")
+    known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, float | int] = {}
+    for key, value in item.value.items():
+        where = f"{item.where}.{key}"
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key; there are {', '.join(known)}")
+        whole = known[key].type is int
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            raise ConfigError(f"{where}: must be a {'whole number' if whole else 'number'}")
+        if not math.isfinite(value):
+            raise ConfigError(f"{where}: must be finite")
+        values[key] = value
+        try:
+            kind(**{key: value})
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from None
+    return kind(**values)

@@ -1,0 +1,98 @@
+"""Straight out: the default L{IEgress<socks5d.interfaces.IEgress>}."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol as Shape
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import (
+    IAddress,
+    IProtocol,
+    IReactorFromThreads,
+    IReactorTCP,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+from socks5d.egress.race import race
+from socks5d.egress.resolve import SystemResolver
+from socks5d.interfaces import IEgress
+from socks5d.model import Limits, SourceAddresses, Timeouts
+from socks5d.wire.address import IPAddress
+
+
+class Reactor(IReactorTCP, IReactorTime, IReactorFromThreads):
+    """What is asked of a reactor: connections, timers, threads."""
+
+
+class Resolver(Shape):
+    """What finds the addresses of a name; see L{IEgress.resolve}."""
+
+    def resolve(self, name: str) -> Deferred[Sequence[IPAddress]]: ...
+
+
+class _Outgoing(Factory):
+    noisy = False
+
+    def __init__(self, protocol: Callable[[], IProtocol]) -> None:
+        self._make = protocol
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol:  # type: ignore[override]
+        return self._make()
+
+
+@implementer(IEgress)
+class DirectEgress:
+    """Resolves by the system's resolver and connects from this host."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+        source: SourceAddresses | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
+        """
+        @param timeouts: C{connect} and C{attempt} are used.
+        @param limits: C{threads} and C{lookups} are used.
+        @param source: local addresses to connect from.
+        @param resolver: in the place of the system's.
+        """
+        limits = limits if limits is not None else Limits()
+        self._reactor = reactor
+        self._timeouts = timeouts if timeouts is not None else Timeouts()
+        self._source = source if source is not None else SourceAddresses()
+        self._resolver = (
+            resolver
+            if resolver is not None
+            else SystemResolver(reactor, limits.threads, limits.lookups)
+        )
+
+    def resolve(self, name: str) -> Deferred[Sequence[IPAddress]]:
+        """See L{IEgress}."""
+        return self._resolver.resolve(name)
+
+    def connect(
+        self, addresses: Sequence[IPAddress], port: int, protocol: Callable[[], IProtocol]
+    ) -> Deferred[IProtocol]:
+        """See L{IEgress}."""
+        factory = _Outgoing(protocol)
+
+        def attempt(address: IPAddress) -> Deferred[IProtocol]:
+            return self._endpoint(address, port).connect(factory)
+
+        return race(self._reactor, self._timeouts.attempt, addresses, attempt)
+
+    def _endpoint(self, address: IPAddress, port: int) -> IStreamClientEndpoint:
+        v4 = address.version == 4
+        source = self._source.ipv4 if v4 else self._source.ipv6
+        return (TCP4ClientEndpoint if v4 else TCP6ClientEndpoint)(
+            self._reactor,
+            str(address),
+            port,
+            timeout=self._timeouts.connect,
+            bindAddress=None if source is None else (str(source), 0),
+        )

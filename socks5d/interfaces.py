@@ -1,0 +1,185 @@
+"""
+The seams: where other people's code meets ours.
+
+Everything here may be implemented by a stranger.  Whatever such code does (raise,
+never answer, answer after the client has gone), socks5d bounds it with
+L{Timeouts.decision<socks5d.model.Timeouts>} and takes its failure as a refusal.
+
+Times are in seconds, sizes in octets.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol
+from zope.interface import Attribute, Interface
+
+from socks5d.model import Client, Decision, Opened, Record, Request, Step
+from socks5d.wire.address import IPAddress
+
+#: The C{method} of an authenticator that judges SOCKS 4's USERID.
+USERID: Final = -1
+
+
+class IEncapsulation(Interface):
+    """
+    Method-dependent encapsulation (RFC 1928 section 3): wraps what both sides send
+    after a sub-negotiation.  One object serves one session, both ways.
+    """
+
+    def encapsulate(data: bytes) -> bytes:
+        """
+        Wrap octets for the client.
+
+        @param data: what the protocol has to send, of any length but 0.
+        @return: what goes on the wire.
+        @raise Exception: anything at all ends the session.
+        """
+
+    def decapsulate(data: bytes) -> bytes:
+        """
+        Unwrap octets from the client.
+
+        @param data: what came off the wire, however it was cut up; what is not yet
+            a whole message is kept, within a bound of the implementation's own.
+        @return: the octets it gives; may be empty.
+        @raise Exception: anything at all ends the session.
+        """
+
+
+class INegotiation(Interface):
+    """One client's sub-negotiation."""
+
+    def receive(data: bytes) -> Step | Deferred[Step]:
+        """
+        Take what the client sent.
+
+        Called first with what is already there, possibly nothing, right after the
+        method was selected; then with what comes, after each L{More<socks5d.model.More>}.
+        Never called again before its Deferred has fired, nor after the end.
+
+        @param data: octets, however they were cut up.  For L{USERID} the whole
+            USERID at once, and the only call.
+        @return: a step, or a Deferred of one (cancelled when the client leaves).
+            A failure of it, or an exception, refuses the client.
+        """
+
+
+class IAuthenticator(Interface):
+    """
+    Owns one SOCKS 5 method (RFC 1928 section 3), or SOCKS 4's USERID.
+
+    One object serves any number of sessions; it gives each a L{INegotiation}.
+    """
+
+    method: int = Attribute("The METHOD number, 0 to 254, or L{USERID}.")
+
+    refusal: bytes = Attribute(
+        "What to send before closing when the negotiation itself failed to answer; "
+        "may be empty.  Not used for USERID, whose refusal is a SOCKS 4 reply."
+    )
+
+    def negotiate(client: Client) -> INegotiation:
+        """
+        Begin a sub-negotiation.
+
+        @param client: who connected.
+        """
+
+
+class IAuthenticatorPlugin(Interface):
+    """
+    Makes an authenticator from a word on the command line or in the file.  A plugin
+    also provides L{twisted.plugin.IPlugin}.
+    """
+
+    name: str = Attribute("The word before the colon.")
+
+    description: str = Attribute("One line for --help; what stands after the colon.")
+
+    def authenticator(argument: str) -> IAuthenticator:
+        """
+        @param argument: what stood after the colon, possibly nothing.
+        @raise ValueError: when it makes no sense; the text is shown to the operator.
+        """
+
+
+class IRuleset(Interface):
+    """Decides who may do what."""
+
+    def decide(request: Request) -> Decision | Deferred[Decision]:
+        """
+        Judge a request as far as it is known (see L{Request<socks5d.model.Request>}).
+
+        A deny is final.  For a client or a name, a permit and no opinion both mean
+        that the rest will be asked about; for an address, no opinion is a deny.
+
+        @return: a decision, or a Deferred of one (cancelled when the client
+            leaves).  A failure of it, or an exception, denies.
+        """
+
+
+class IRulesetPlugin(Interface):
+    """
+    Makes a ruleset from a word on the command line or in the file.  A plugin also
+    provides L{twisted.plugin.IPlugin}.
+    """
+
+    name: str = Attribute("The word before the colon.")
+
+    description: str = Attribute("One line for --help; what stands after the colon.")
+
+    def ruleset(argument: str) -> IRuleset:
+        """
+        @param argument: what stood after the colon, possibly nothing.
+        @raise ValueError: when it makes no sense; the text is shown to the operator.
+        """
+
+
+class IEgress(Interface):
+    """How the server reaches out."""
+
+    def resolve(name: str) -> Deferred[Sequence[IPAddress]]:
+        """
+        Find the addresses of a name.
+
+        @param name: a domain name as L{socks5d.wire.names.canonical} gives it.
+        @return: fires with addresses, in the order to try them; fails with
+            L{Refusal<socks5d.model.Refusal>} when there is none.  Cancelling it is
+            allowed.
+        """
+
+    def connect(
+        addresses: Sequence[IPAddress], port: int, protocol: Callable[[], IProtocol]
+    ) -> Deferred[IProtocol]:
+        """
+        Connect to one of some addresses.
+
+        @param addresses: at least one, all permitted, in the order to try them.
+        @param port: 1 to 65535 for a destination that can exist.
+        @param protocol: makes the protocol of a connection; may be called for more
+            than one attempt.
+        @return: fires with the protocol that is connected; every other attempt is
+            gone by then.  Fails with what L{socks5d.egress.failures.outcome} can
+            tell apart.  Cancelling it leaves no connection behind.
+        """
+
+
+class ISessionObserver(Interface):
+    """Is told of sessions: for logs, metrics and accounts.  It must not block."""
+
+    def opened(event: Opened) -> None:
+        """
+        A request was granted and its relay begins.
+
+        @raise Exception: is logged, and hurts nobody.
+        """
+
+    def closed(record: Record) -> None:
+        """
+        A session ended.  Called once for every connection of a client, whatever
+        became of it.
+
+        @raise Exception: is logged, and hurts nobody.
+        """

@@ -1,0 +1,95 @@
+"""
+Components by name: C{NAME} or C{NAME:ARGUMENT}, from plugins of any installed package.
+
+A package adds one by a file in its C{twisted/plugins} that holds an object which
+provides L{IPlugin<twisted.plugin.IPlugin>} and L{IAuthenticatorPlugin} or
+L{IRulesetPlugin}.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from attrs import frozen
+from twisted.plugin import IPlugin, getPlugins
+from zope.interface import implementer
+
+from socks5d.interfaces import IAuthenticator, IAuthenticatorPlugin, IRuleset, IRulesetPlugin
+
+P = TypeVar("P", IAuthenticatorPlugin, IRulesetPlugin)
+
+
+@implementer(IPlugin, IAuthenticatorPlugin)
+@frozen(slots=True)
+class NamedAuthenticator:
+    """
+    An authenticator plugin.
+
+    @ivar name: the word before the colon.
+    @ivar description: one line for --help.
+    @ivar make: makes one of what stood after the colon; may raise ValueError.
+    """
+
+    name: str
+    description: str
+    make: Callable[[str], IAuthenticator]
+
+    def authenticator(self, argument: str) -> IAuthenticator:
+        """See L{IAuthenticatorPlugin}."""
+        return self.make(argument)
+
+
+@implementer(IPlugin, IRulesetPlugin)
+@frozen(slots=True)
+class NamedRuleset:
+    """
+    A ruleset plugin.
+
+    @ivar name: the word before the colon.
+    @ivar description: one line for --help.
+    @ivar make: makes one of what stood after the colon; may raise ValueError.
+    """
+
+    name: str
+    description: str
+    make: Callable[[str], IRuleset]
+
+    def ruleset(self, argument: str) -> IRuleset:
+        """See L{IRulesetPlugin}."""
+        return self.make(argument)
+
+
+def authenticator_plugins() -> list[IAuthenticatorPlugin]:
+    """The authenticators that can be named, in the order of their names."""
+    return sorted(getPlugins(IAuthenticatorPlugin), key=lambda plugin: plugin.name)
+
+
+def ruleset_plugins() -> list[IRulesetPlugin]:
+    """The rulesets that can be named, in the order of their names."""
+    return sorted(getPlugins(IRulesetPlugin), key=lambda plugin: plugin.name)
+
+
+def make_authenticator(description: str) -> IAuthenticator:
+    """
+    @param description: C{NAME} or C{NAME:ARGUMENT}.
+    @raise ValueError: for an unknown name, or an argument the plugin refuses.
+    """
+    plugin, argument = _find(description, authenticator_plugins())
+    return plugin.authenticator(argument)
+
+
+def make_ruleset(description: str) -> IRuleset:
+    """
+    @param description: C{NAME} or C{NAME:ARGUMENT}.
+    @raise ValueError: for an unknown name, or an argument the plugin refuses.
+    """
+    plugin, argument = _find(description, ruleset_plugins())
+    return plugin.ruleset(argument)
+
+
+def _find(description: str, plugins: list[P]) -> tuple[P, str]:
+    name, _, argument = description.partition(":")
+    for plugin in plugins:
+        if plugin.name == name:
+            return plugin, argument
+    known = ", ".join(plugin.name for plugin in plugins) or "none is installed"
+    raise ValueError(f"{name!r} is not among those known ({known})")

@@ -1,0 +1,71 @@
+"""How many sessions there may be at once, and what happens at the limit."""
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IPushProducer, IReactorTime
+from twisted.logger import Logger
+
+from socks5d.bounded import Complaints
+
+
+class Capacity:
+    """
+    Counts sessions.  At the limit the listeners stop accepting, and new clients wait
+    in the kernel's queue; when a session ends they accept again.
+
+    @ivar used: sessions that there are.
+    @ivar limit: sessions that there may be.
+    """
+
+    _log = Logger()
+
+    def __init__(self, limit: int, clock: IReactorTime) -> None:
+        self.limit = limit
+        self.used = 0
+        self._ports: list[IListeningPort] = []
+        self._idle: list[Deferred[None]] = []
+        self._complaints = Complaints(clock, self._log)
+
+    def governs(self, port: IListeningPort) -> None:
+        """
+        @param port: a listener that feeds sessions counted here.
+        """
+        self._ports.append(port)
+
+    def enter(self) -> bool:
+        """
+        @return: whether there is room for one session more, which is then counted.
+        """
+        if self.used >= self.limit:
+            return False
+        self.used += 1
+        if self.used == self.limit:
+            self._complaints.warn(
+                f"{self.limit} sessions, the limit: accepting waits for one to end"
+            )
+            for port in self._ports:
+                if IPushProducer.providedBy(port):
+                    port.pauseProducing()
+        return True
+
+    def leave(self) -> None:
+        """A session that was counted has ended."""
+        self.used -= 1
+        if self.used == self.limit - 1:
+            for port in self._ports:
+                if IPushProducer.providedBy(port):
+                    port.resumeProducing()
+        if not self.used:
+            waiting, self._idle = self._idle, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def when_idle(self) -> Deferred[None]:
+        """
+        @return: fires when there is no session, at once where there is none.
+        """
+        idle: Deferred[None] = Deferred(self._idle.remove)
+        if self.used:
+            self._idle.append(idle)
+        else:
+            idle.callback(None)
+        return idle

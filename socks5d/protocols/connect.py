@@ -1,0 +1,87 @@
+"""
+CONNECT: from the host that was asked for to a connection.
+
+The rules are asked for the name, the name is resolved, once, the rules are asked
+for each address, and only an address that they permit is dialled.
+"""
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+
+from socks5d.egress.failures import NETWORK_ERRORS, outcome
+from socks5d.model import Decision, Outcome, Refusal, Request, Verdict
+from socks5d.protocols.session import Session, socket_address
+from socks5d.relay import Origin
+from socks5d.wire.address import Host, IPAddress
+from socks5d.wire.names import NotAName, canonical, unmapped
+
+
+async def connect(session: Session, host: Host) -> Origin:
+    """
+    Do what a CONNECT request asks for.  Tells the session the name, the rule and
+    the address.
+
+    @param session: whose C{port} is the destination's.
+    @param host: the destination, as it came.
+    @return: the connected protocol.
+    @raise Refusal: with the outcome that the client is to be told.
+    """
+    try:
+        target = canonical(host)
+    except NotAName as error:
+        raise Refusal(Outcome.HOST_UNREACHABLE, str(error)) from None
+    addresses: Sequence[IPAddress]
+    if isinstance(target, str):
+        session.name = target
+        await judge(session, session.request())
+        addresses = await session.factory.egress.resolve(target)
+    else:
+        addresses = (target,)
+    rules = await _permitted(session, addresses)
+    try:
+        origin = await session.factory.egress.connect(tuple(rules), session.port, Origin)
+    except NETWORK_ERRORS as error:
+        raise Refusal(outcome(error), str(error)) from error
+    assert isinstance(origin, Origin)
+    peer = socket_address(origin.transport.getPeer())
+    if peer is not None and not isinstance(peer.host, bytes):
+        session.address = peer.host
+        session.rule = rules.get(peer.host, "")
+    return origin
+
+
+async def judge(session: Session, request: Request) -> Decision:
+    """
+    Ask the rules.
+
+    @return: a permit; or no opinion, where there is no address yet.
+    @raise Refusal: for a denial.
+    """
+    answer = session.factory.gate.judge(request)
+    decision = await answer if isinstance(answer, Deferred) else answer
+    if decision.verdict is Verdict.DENY:
+        raise Refusal(Outcome.DENIED, decision.rule)
+    return decision
+
+
+async def _permitted(session: Session, addresses: Sequence[IPAddress]) -> dict[IPAddress, str]:
+    """
+    @return: the addresses that may be dialled, in their order, each with the rule
+        that permits it; at least one.
+    @raise Refusal: the first denial, when there is none.
+    """
+    permitted: dict[IPAddress, str] = {}
+    denial = Refusal(Outcome.HOST_UNREACHABLE, "the name has no address")
+    for found in addresses[: session.factory.limits.addresses]:
+        address = unmapped(found)
+        try:
+            decision = await judge(session, session.request(address))
+        except Refusal as refusal:
+            if denial.outcome is not Outcome.DENIED:
+                denial = refusal
+        else:
+            permitted[address] = decision.rule
+    if not permitted:
+        raise denial
+    return permitted

@@ -1,0 +1,85 @@
+"""Every SOCKS version on one port: the first octet says which it is."""
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from socks5d.model import Outcome
+from socks5d.protocols.base import SOCKSProtocol
+from socks5d.protocols.factory import SOCKSBaseFactory
+from socks5d.protocols.session import Session
+from socks5d.protocols.socks4 import SOCKSv4
+from socks5d.protocols.socks5 import SOCKSv5
+from socks5d.wire import socks4, socks5
+from socks5d.wire.parsed import Parsed
+
+_NOT_SOCKS = socks5.encode_selection(socks5.NO_ACCEPTABLE_METHODS)
+
+
+def parse_version(data: bytes) -> Parsed[int] | None:
+    """
+    Look at the first octet, and leave it for the version's own parser.
+
+    @return: the version number.
+    """
+    return Parsed(data[0], 0) if data else None
+
+
+class SOCKS(SOCKSProtocol):
+    """Waits for the first octet, and is from then on a mere go-between."""
+
+    def __init__(self, session: Session) -> None:
+        """See L{SOCKSProtocol}."""
+        super().__init__(session)
+        self._spoken: SOCKSProtocol | None = None
+
+    def begin(self) -> None:
+        """See L{SOCKSProtocol}."""
+        self.expect(parse_version, self._told)
+
+    def refused(self, outcome: Outcome) -> bytes:
+        """See L{SOCKSProtocol}.  Nobody knows yet what a reply would look like."""
+        return b""
+
+    def _told(self, version: int) -> None:
+        speaker = self.factory.versions.get(version)
+        if speaker is None:
+            self.close(_NOT_SOCKS, Outcome.MALFORMED, "neither SOCKS 4 nor SOCKS 5")
+            return
+        self._spoken = speaker(self.session)
+        self._spoken.take_over(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """See L{SOCKSProtocol}."""
+        if self._spoken is None:
+            super().dataReceived(data)
+        else:
+            self._spoken.dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        """See L{SOCKSProtocol}."""
+        if self._spoken is None:
+            super().readConnectionLost()
+        else:
+            self._spoken.readConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """See L{SOCKSProtocol}."""
+        if self._spoken is None:
+            super().connectionLost(reason)
+        else:
+            self._spoken.connectionLost(reason)
+
+
+class SOCKSFactory(SOCKSBaseFactory):
+    """
+    Serves clients of every SOCKS version.
+
+    @ivar versions: the protocol for each version number; without one of them, its
+        clients are not served.
+    """
+
+    protocol = SOCKS
+    versions: dict[int, type[SOCKSProtocol]] = {
+        socks4.VERSION: SOCKSv4,
+        socks5.VERSION: SOCKSv5,
+    }

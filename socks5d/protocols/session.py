@@ -1,0 +1,196 @@
+"""One client's session: what is known of it, its deadline, and its record at the end."""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from itertools import count
+from time import time
+from typing import TYPE_CHECKING
+
+from twisted.internet.address import IPv4Address as TwistedIPv4
+from twisted.internet.address import IPv6Address as TwistedIPv6
+from twisted.internet.interfaces import IAddress, IDelayedCall
+
+from socks5d.escape import printable
+from socks5d.model import (
+    ANONYMOUS,
+    Client,
+    Command,
+    Identity,
+    Opened,
+    Outcome,
+    Record,
+    Request,
+)
+from socks5d.wire.address import Address, Host, IPAddress
+from socks5d.wire.names import unmapped
+
+if TYPE_CHECKING:
+    from socks5d.protocols.factory import SOCKSBaseFactory
+
+_ids = count(1)
+
+
+def socket_address(address: object) -> Address | None:
+    """
+    @return: what a transport's C{getHost} or C{getPeer} says, an IPv4-mapped address
+        as IPv4; None for what has no IP address.
+    """
+    if not isinstance(address, (TwistedIPv4, TwistedIPv6)):
+        return None
+    try:
+        return Address(unmapped(ip_address(address.host)), address.port)
+    except ValueError:
+        # What a PROXY header says is anybody's guess.
+        return None
+
+
+class Session:
+    """
+    @ivar factory: whose session it is.
+    @ivar client: who connected; for certain from the first octet on, for a PROXY
+        header may come before it.
+    @ivar name: the canonical name asked for, once there is one.
+    @ivar outcome: how the request ended; None while it has not.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_epoch",
+        "_started",
+        "address",
+        "asked",
+        "claimed",
+        "client",
+        "command",
+        "end",
+        "factory",
+        "handshake",
+        "id",
+        "identity",
+        "method",
+        "name",
+        "outcome",
+        "port",
+        "received",
+        "rule",
+        "sent",
+        "userid",
+        "version",
+    )
+
+    def __init__(self, factory: "SOCKSBaseFactory", peer: IAddress | None) -> None:
+        """
+        @param factory: whose session it is.
+        @param peer: the far end of the connection, as far as is known.
+        """
+        self.factory = factory
+        self.id = next(_ids)
+        self._epoch = time()
+        self._started = factory.clock.seconds()
+        self._deadline: IDelayedCall | None = None
+        self.client = Client(None)
+        self.identify(peer, None)
+        self.version = ""
+        self.method: int | None = None
+        self.identity: Identity = ANONYMOUS
+        self.userid: str | None = None
+        self.claimed: str | None = None
+        self.command: Command | None = None
+        self.asked: Host | None = None
+        self.port = 0
+        self.name: str | None = None
+        self.address: IPAddress | None = None
+        self.outcome: Outcome | None = None
+        self.rule = ""
+        self.end = ""
+        self.handshake = 0
+        self.received = 0
+        self.sent = 0
+
+    def deadline(self, seconds: float, late: Callable[[], None]) -> None:
+        """
+        Set the session's deadline, in the place of the one before.
+
+        @param seconds: from now.
+        @param late: called when it passes.
+        """
+        self.no_deadline()
+        self._deadline = self.factory.clock.callLater(seconds, late)
+
+    def no_deadline(self) -> None:
+        """Take the deadline back."""
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+    def age(self) -> float:
+        """Seconds since the client connected."""
+        return self.factory.clock.seconds() - self._started
+
+    def identify(self, peer: IAddress | None, host: IAddress | None) -> None:
+        """
+        @param peer: the far end of the client's connection.
+        @param host: its near end.
+        """
+        far = socket_address(peer)
+        address = far.host if far is not None and not isinstance(far.host, bytes) else None
+        port = far.port if far is not None else 0
+        self.client = Client(address, port, socket_address(host), self.factory.listener)
+
+    def request(self, address: IPAddress | None = None) -> Request:
+        """
+        All that is known, for a ruleset.
+
+        @param address: the address to judge; None when only the client, or the name,
+            is known.
+        """
+        return Request(
+            self.client,
+            self.version,
+            self.method,
+            self.identity,
+            self.userid,
+            self.command,
+            self.name,
+            address,
+            self.port,
+        )
+
+    def opened(self, bound: Address | None) -> None:
+        """
+        The relay begins.
+
+        @param bound: the near end of the outgoing connection.
+        """
+        self.outcome = Outcome.GRANTED
+        self.factory.opened(Opened(self.id, self.request(self.address), bound))
+
+    def closed(self) -> None:
+        """The session is over: nothing of it is left."""
+        self.no_deadline()
+        self.factory.ended(
+            Record(
+                id=self.id,
+                started=self._epoch,
+                seconds=self.age(),
+                client=self.client,
+                version=self.version,
+                method=self.method,
+                identity=self.identity,
+                claimed=self.claimed,
+                command=self.command,
+                asked=None if self.asked is None else _shown(self.asked),
+                port=self.port,
+                address=self.address,
+                outcome=self.outcome if self.outcome is not None else Outcome.CLIENT_LEFT,
+                rule=self.rule,
+                end=self.end,
+                received=self.received,
+                sent=self.sent,
+                handshake=self.handshake,
+            )
+        )
+
+
+def _shown(asked: Host) -> str:
+    return printable(asked) if isinstance(asked, bytes) else str(asked)

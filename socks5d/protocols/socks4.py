@@ -1,0 +1,65 @@
+"""SOCKS 4 and 4a: the request with its USERID, and the reply."""
+
+from twisted.python.failure import Failure
+
+from socks5d.escape import printable
+from socks5d.model import Authenticated, Command, Outcome, Step
+from socks5d.protocols.base import SOCKSProtocol
+from socks5d.protocols.factory import SOCKSBaseFactory
+from socks5d.wire import socks4
+from socks5d.wire.address import Address
+
+_COMMANDS = {socks4.CONNECT: Command.CONNECT, socks4.BIND: Command.BIND}
+
+
+class SOCKSv4(SOCKSProtocol):
+    """Serves one SOCKS 4 or 4a client."""
+
+    version = "4"
+
+    def begin(self) -> None:
+        """See L{SOCKSProtocol}."""
+        self.expect(socks4.parse_request, self._requested)
+
+    def granted(self, bound: Address | None) -> bytes:
+        """See L{SOCKSProtocol}."""
+        return socks4.encode_reply(socks4.GRANTED, bound)
+
+    def refused(self, outcome: Outcome) -> bytes:
+        """See L{SOCKSProtocol}."""
+        return socks4.encode_reply(socks4.REJECTED)
+
+    def _requested(self, request: socks4.Request) -> None:
+        session = self.session
+        if isinstance(request.destination.host, bytes):
+            session.version = "4a"
+        session.userid = request.userid.decode("utf-8", "surrogateescape")
+        session.claimed = printable(request.userid) or None
+        authenticator = self.factory.userid_authenticator()
+        if authenticator is None:
+            self.refuse(Outcome.NO_ACCEPTABLE_METHOD, "SOCKS 4 cannot authenticate")
+            return
+
+        def stepped(step: Step) -> None:
+            if isinstance(step, Authenticated):
+                session.identity = step.identity
+                self.serve(_COMMANDS[request.command], request.destination)
+            else:
+                reason = getattr(step, "reason", "the authenticator gave no answer")
+                self.refuse(Outcome.NOT_AUTHENTICATED, reason)
+
+        def failed(failure: Failure) -> None:
+            self.factory.blame(failure)
+            self.refuse(Outcome.NOT_AUTHENTICATED, "the authenticator failed")
+
+        self.ask(
+            lambda: authenticator.negotiate(session.client).receive(request.userid),
+            stepped,
+            failed,
+        )
+
+
+class SOCKSv4Factory(SOCKSBaseFactory):
+    """Serves SOCKS 4 and 4a clients only."""
+
+    protocol = SOCKSv4

@@ -1,0 +1,136 @@
+"""SOCKS 5 (RFC 1928): method selection, sub-negotiation, the request and the reply."""
+
+from collections.abc import Callable
+
+from twisted.python.failure import Failure
+
+from socks5d.interfaces import IAuthenticator, INegotiation
+from socks5d.model import (
+    Authenticated,
+    Command,
+    Decision,
+    More,
+    NotAuthenticated,
+    Outcome,
+    Step,
+    Verdict,
+)
+from socks5d.protocols.base import SOCKSProtocol
+from socks5d.protocols.factory import SOCKSBaseFactory
+from socks5d.wire import socks5
+from socks5d.wire.address import Address
+from socks5d.wire.parsed import Parsed
+
+_COMMANDS = {
+    socks5.CONNECT: Command.CONNECT,
+    socks5.BIND: Command.BIND,
+    socks5.UDP_ASSOCIATE: Command.UDP_ASSOCIATE,
+}
+
+#: REP for each outcome that has its own; section 6.
+_REPLIES = {
+    Outcome.DENIED: socks5.NOT_ALLOWED,
+    Outcome.NETWORK_UNREACHABLE: socks5.NETWORK_UNREACHABLE,
+    Outcome.HOST_UNREACHABLE: socks5.HOST_UNREACHABLE,
+    Outcome.REFUSED: socks5.CONNECTION_REFUSED,
+    Outcome.TIMED_OUT: socks5.TTL_EXPIRED,
+    Outcome.COMMAND_NOT_SUPPORTED: socks5.COMMAND_NOT_SUPPORTED,
+    Outcome.ADDRESS_TYPE_NOT_SUPPORTED: socks5.ADDRESS_TYPE_NOT_SUPPORTED,
+}
+
+_NO_METHOD = socks5.encode_selection(socks5.NO_ACCEPTABLE_METHODS)
+
+
+class SOCKSv5(SOCKSProtocol):
+    """Serves one SOCKS 5 client."""
+
+    version = "5"
+
+    def begin(self) -> None:
+        """See L{SOCKSProtocol}."""
+        self.expect(socks5.parse_greeting, self._greeted)
+
+    def granted(self, bound: Address | None) -> bytes:
+        """See L{SOCKSProtocol}."""
+        return socks5.encode_reply(socks5.SUCCEEDED, bound)
+
+    def refused(self, outcome: Outcome) -> bytes:
+        """See L{SOCKSProtocol}.  Before there is a request, there is none to answer."""
+        if self.session.command is None:
+            return b""
+        return socks5.encode_reply(_REPLIES.get(outcome, socks5.GENERAL_FAILURE))
+
+    def _greeted(self, methods: bytes) -> None:
+        authenticator = self.factory.choose(methods)
+        if authenticator is None:
+            self.close(_NO_METHOD, Outcome.NO_ACCEPTABLE_METHOD)
+        elif authenticator.method == socks5.NO_AUTHENTICATION:
+            self._select(authenticator)
+        else:
+            self._admit(authenticator)
+
+    def _admit(self, authenticator: IAuthenticator) -> None:
+        """A client that no rule will let through gets no chance to try passwords."""
+
+        def judged(decision: Decision) -> None:
+            if decision.verdict is Verdict.DENY:
+                self.close(_NO_METHOD, Outcome.DENIED, decision.rule)
+            else:
+                self._select(authenticator)
+
+        self.ask(lambda: self.factory.gate.judge(self.session.request()), judged, self._broken)
+
+    def _select(self, authenticator: IAuthenticator) -> None:
+        self.session.method = authenticator.method
+        self.send(socks5.encode_selection(authenticator.method))
+
+        def failed(failure: Failure) -> None:
+            self._broken(failure, authenticator.refusal)
+
+        def begun(negotiation: INegotiation) -> None:
+            self._negotiate(negotiation, self.take_all(), failed)
+
+        self.ask(lambda: authenticator.negotiate(self.session.client), begun, failed)
+
+    def _negotiate(
+        self, negotiation: INegotiation, data: bytes, failed: Callable[[Failure], None]
+    ) -> None:
+        def stepped(step: Step) -> None:
+            if isinstance(step, Authenticated):
+                self._let_in(step)
+            elif isinstance(step, More):
+                self.send(step.send)
+                self.expect(_whatever, lambda more: self._negotiate(negotiation, more, failed))
+            elif isinstance(step, NotAuthenticated):
+                self.session.claimed = step.claimed
+                self.close(step.send, Outcome.NOT_AUTHENTICATED, step.reason)
+            else:
+                raise TypeError("an authenticator gave something that is no step")
+
+        self.ask(lambda: negotiation.receive(data), stepped, failed)
+
+    def _let_in(self, step: Authenticated) -> None:
+        self.session.identity = step.identity
+        self.send(step.send)
+        self.give_back(step.rest)
+        self.expect(socks5.parse_request, self._requested)
+        if step.encapsulation is not None:
+            self.encapsulate(step.encapsulation)
+
+    def _requested(self, request: socks5.Request) -> None:
+        self.serve(_COMMANDS[request.command], request.destination)
+
+    def _broken(self, failure: Failure, refusal: bytes = b"") -> None:
+        self.factory.blame(failure)
+        self.close(refusal, Outcome.NOT_AUTHENTICATED, "the authenticator failed")
+
+
+def _whatever(data: bytes) -> Parsed[bytes] | None:
+    """Takes all there is: a sub-negotiation has messages of its own."""
+    return Parsed(data, len(data)) if data else None
+
+
+class SOCKSv5Factory(SOCKSBaseFactory):
+    """Serves SOCKS 5 clients only."""
+
+    protocol = SOCKSv5

@@ -1,0 +1,70 @@
+"""The connection to a destination."""
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from socks5d.relay.stream import Relay
+from socks5d.relay.transports import StreamTransport, hear_eof, tune
+
+
+@implementer(IHalfCloseableProtocol)
+class Origin(Protocol):
+    """
+    The protocol of a connection to a destination.  What happens on it before there
+    is a relay is kept for the relay: one read at most, the rest waits in the kernel.
+    """
+
+    transport: StreamTransport  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self._relay: Relay | None = None
+        self._early = b""
+        self._eof = False
+        self._gone: Failure | None = None
+
+    def connectionMade(self) -> None:
+        """See L{Protocol}."""
+        tune(self.transport)
+        hear_eof(self.transport, self)
+
+    def attach(self, relay: Relay) -> None:
+        """
+        Begin to relay.
+
+        @param relay: made with this protocol's transport.
+        """
+        self._relay = relay
+        if self._early:
+            early, self._early = self._early, b""
+            relay.down.data(early)
+            self.transport.resumeProducing()
+        if self._gone is not None:
+            relay.origin_lost(self._gone)
+        elif self._eof:
+            self.readConnectionLost()
+
+    def dataReceived(self, data: bytes) -> None:
+        """See L{Protocol}."""
+        if self._relay is None:
+            self._early += data
+            self.transport.pauseProducing()
+        else:
+            self._relay.down.data(data)
+
+    def readConnectionLost(self) -> None:
+        """See L{IHalfCloseableProtocol}."""
+        self._eof = True
+        if self._relay is not None:
+            self._relay.down.eof()
+            self._relay.finish_if_over()
+
+    def writeConnectionLost(self) -> None:
+        """See L{IHalfCloseableProtocol}.  We asked for it, so there is nothing to learn."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """See L{Protocol}."""
+        self._gone = reason
+        if self._relay is not None:
+            self._relay.origin_lost(reason)

@@ -1,0 +1,197 @@
+"""
+Passing a stream on, both ways, between two transports of any make.
+
+Each direction reads from one transport and writes to the other, and is the
+producer of what it writes to: when that holds as much as it will take, the
+direction stops reading.  So what one stalled peer makes us keep is what Twisted
+buffers of a transport (64 KiB) and one read (64 KiB) beyond.
+
+A FIN is passed on as a FIN, behind everything that came before it, and the other
+direction goes on.  A reset is passed on as a reset, at once.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from socks5d.relay.transports import StreamTransport, send_eof
+
+# How a relay ended.
+FINISHED: Final = "finished"
+CLIENT_RESET: Final = "client reset"
+ORIGIN_RESET: Final = "origin reset"
+IDLE: Final = "idle"
+SHUTDOWN: Final = "shutdown"
+
+
+@implementer(IPushProducer)
+class Direction:
+    """
+    One way through the relay.
+
+    @ivar octets: how many came from the source.
+    @ivar ended: whether the source has said that nothing more comes.
+    """
+
+    __slots__ = ("_relay", "_sink", "_source", "ended", "octets")
+
+    def __init__(self, relay: "Relay", source: StreamTransport, sink: StreamTransport) -> None:
+        self._relay = relay
+        self._source = source
+        self._sink = sink
+        self.octets = 0
+        self.ended = False
+        sink.registerProducer(self, True)
+
+    def data(self, data: bytes) -> None:
+        """
+        @param data: what came from the source.
+        """
+        if self.ended:
+            return
+        self.octets += len(data)
+        self._relay.touch()
+        self._sink.write(data)
+
+    def eof(self) -> None:
+        """The source will send no more."""
+        if not self.ended:
+            self.ended = True
+            self._relay.touch()
+            self._sink.unregisterProducer()
+            send_eof(self._sink)
+
+    def pauseProducing(self) -> None:
+        """See L{IPushProducer}."""
+        if not self.ended:
+            self._source.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """See L{IPushProducer}."""
+        if not self.ended:
+            self._relay.touch()
+            self._source.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """See L{IPushProducer}.  The sink is gone; its protocol hears of it by itself."""
+
+
+class Relay:
+    """
+    Relays between a client and an origin.
+
+    Its owner reports what happens at either end, by L{Direction.data},
+    L{Direction.eof}, L{client_lost} and L{origin_lost}.
+
+    @ivar up: from the client to the origin.
+    @ivar down: from the origin to the client.
+    @ivar end: how it ended; "" while it has not.
+    """
+
+    def __init__(
+        self,
+        client: StreamTransport,
+        origin: StreamTransport,
+        clock: IReactorTime,
+        idle: float,
+        closing: float,
+        ended: Callable[[], None],
+    ) -> None:
+        """
+        @param idle: seconds after which a relay without an octet either way is ended.
+        @param closing: seconds that one side gets to close after the other has
+            closed both its directions in order.
+        @param ended: called once, when both connections are gone.
+        """
+        self._client: StreamTransport | None = client
+        self._origin: StreamTransport | None = origin
+        self._clock = clock
+        self._idle = idle
+        self._closing = closing
+        self._ended = ended
+        self._closed = False
+        self.end = ""
+        self._touched = clock.seconds()
+        self._timer: IDelayedCall = clock.callLater(idle, self._look)
+        self.up = Direction(self, client, origin)
+        self.down = Direction(self, origin, client)
+
+    def touch(self) -> None:
+        """Something moved."""
+        self._touched = self._clock.seconds()
+
+    def client_lost(self, reason: Failure) -> None:
+        """
+        @param reason: as the client's protocol was told.
+        """
+        self._client = None
+        self._lost(self.up, self._origin, reason, CLIENT_RESET)
+
+    def origin_lost(self, reason: Failure) -> None:
+        """
+        @param reason: as the origin's protocol was told.
+        """
+        self._origin = None
+        self._lost(self.down, self._client, reason, ORIGIN_RESET)
+
+    def finish_if_over(self) -> None:
+        """Close both connections once both sides have said that nothing more comes."""
+        if self.up.ended and self.down.ended and not self._closed:
+            self._closed = True
+            for transport in (self._client, self._origin):
+                if transport is not None:
+                    transport.loseConnection()
+
+    def abort(self, end: str) -> None:
+        """
+        End both connections with a reset, so that neither side takes what it has
+        for the whole.
+
+        @param end: why, for the log.
+        """
+        if not self.end:
+            self.end = end
+        if self._closed:
+            # Twisted may already have the end of a connection scheduled, and does
+            # not expect to be asked for another.  What is stuck is there after it.
+            self._clock.callLater(0, self._abort_both)
+        else:
+            self._abort_both()
+
+    def _abort_both(self) -> None:
+        for transport in (self._client, self._origin):
+            if transport is not None:
+                transport.abortConnection()
+
+    def _lost(
+        self, direction: Direction, other: StreamTransport | None, reason: Failure, reset: str
+    ) -> None:
+        if reason.check(ConnectionDone) is None and not self.end:
+            self.end = reset
+        if other is None:
+            self._timer.cancel()
+            if not self.end:
+                self.end = FINISHED
+            self._ended()
+        elif self.end:
+            direction.ended = True
+            if not self._closed:
+                other.abortConnection()
+        else:
+            # One side is gone, in order.  The other is told, gets what is still on
+            # its way, and some time to close: closing on unread data would reset.
+            direction.eof()
+            self._timer.reset(self._closing)
+            self._idle = self._closing
+
+    def _look(self) -> None:
+        left = self._touched + self._idle - self._clock.seconds()
+        if left > 0 and None not in (self._client, self._origin):
+            self._timer = self._clock.callLater(left, self._look)
+            return
+        self._timer = self._clock.callLater(self._closing, self._look)
+        self.abort(IDLE if None not in (self._client, self._origin) else FINISHED)

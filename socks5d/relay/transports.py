@@ -1,0 +1,144 @@
+"""
+What a relay asks of a transport, and what transports of different make do about it.
+"""
+
+from collections.abc import Callable
+from typing import Protocol as Shape
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    ISSLTransport,
+    ITCPTransport,
+    IUNIXTransport,
+)
+from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
+from zope.interface import alsoProvides
+
+from socks5d.interfaces import IEncapsulation
+
+_log = Logger()
+
+
+class StreamTransport(Shape):
+    """The part of L{ITCPTransport} and of its producer and consumer sides that is used here."""
+
+    def getHost(self) -> IAddress: ...
+
+    def getPeer(self) -> IAddress: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def loseConnection(self) -> None: ...
+
+    def abortConnection(self) -> None: ...
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None: ...
+
+    def unregisterProducer(self) -> None: ...
+
+
+class Encapsulated:
+    """
+    A transport to a client with which a method agreed on encapsulation (RFC 1928
+    section 3): wraps what is written, and is otherwise the transport below.
+    """
+
+    def __init__(self, transport: StreamTransport, encapsulation: IEncapsulation) -> None:
+        self.transport = transport
+        self._encapsulation = encapsulation
+        self.getHost = transport.getHost
+        self.getPeer = transport.getPeer
+        self.loseConnection = transport.loseConnection
+        self.abortConnection = transport.abortConnection
+        self.pauseProducing = transport.pauseProducing
+        self.resumeProducing = transport.resumeProducing
+        self.registerProducer = transport.registerProducer
+        self.unregisterProducer = transport.unregisterProducer
+
+    def write(self, data: bytes) -> None:
+        """
+        @param data: octets to wrap and send.  When they cannot be wrapped the
+            connection is aborted: nothing goes out bare, nothing is left out.
+        """
+        if not data:
+            return
+        try:
+            wrapped = self._encapsulation.encapsulate(data)
+        except Exception:  # noqa: BLE001 (a stranger's code)
+            _log.failure("an encapsulation failed, which ends its session")
+            self.transport.abortConnection()
+        else:
+            self.transport.write(wrapped)
+
+
+def send_eof(transport: StreamTransport) -> None:
+    """
+    Say that nothing more will be sent, after what was written.
+
+    A FIN where the transport has one.  TLS has not: there it is the close alert,
+    which likewise leaves the other direction open until the peer answers it.
+    """
+    half_close = half_closer(transport)
+    if half_close is None:
+        transport.loseConnection()
+    else:
+        half_close()
+
+
+def half_closer(transport: object) -> Callable[[], None] | None:
+    """
+    @return: what shuts down the writing side alone, or None where nothing does.
+    """
+    bare = _bare(transport)
+    if ISSLTransport.providedBy(bare):
+        return None
+    if ITCPTransport.providedBy(bare):
+        return bare.loseWriteConnection
+    return None
+
+
+def hear_eof(transport: object, protocol: IHalfCloseableProtocol) -> None:
+    """
+    Make sure that a protocol is told of its peer's FIN.
+
+    Twisted asks the outermost protocol of a connection whether it knows half-closed
+    connections.  Where that is a wrapper (PROXY protocol, traffic policies) it does
+    not, and a FIN would end both directions.
+    """
+    while isinstance(transport, ProtocolWrapper) and not _is_tls(transport):
+        transport.readConnectionLost = protocol.readConnectionLost  # type: ignore[attr-defined]
+        transport.writeConnectionLost = protocol.writeConnectionLost  # type: ignore[attr-defined]
+        alsoProvides(transport, IHalfCloseableProtocol)
+        transport = transport.transport
+
+
+def tune(transport: object) -> None:
+    """
+    Notice dead peers, and pass on what comes as it comes.
+    """
+    if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+
+
+def _is_tls(wrapper: ProtocolWrapper) -> bool:
+    """Whether this wrapper is the TLS layer itself: what is below it does not speak TLS."""
+    return ISSLTransport.providedBy(wrapper) and not ISSLTransport.providedBy(wrapper.transport)
+
+
+def _bare(transport: object) -> object:
+    """The transport below every wrapper, or the TLS layer where one is in between."""
+    if isinstance(transport, Encapsulated):
+        transport = transport.transport
+    while isinstance(transport, ProtocolWrapper):
+        if ISSLTransport.providedBy(transport):
+            return transport
+        transport = transport.transport
+    return transport

@@ -1,0 +1,270 @@
+"""The program as an L{IService<twisted.application.service.IService>}: settings to listeners."""
+
+import resource
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import (
+    SSL4ServerEndpoint,
+    _TCPServerEndpoint,
+    _WrapperServerEndpoint,
+    serverFromString,
+)
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
+from socks5d.bounded import DeadlinePassed, bounded
+from socks5d.config import ConfigError, Settings
+from socks5d.egress import DirectEgress, is_own
+from socks5d.interfaces import USERID, IAuthenticator, IRuleset, ISessionObserver
+from socks5d.protocols import Capacity, SOCKSFactory
+from socks5d.protocols.session import socket_address
+from socks5d.rules import Chain, ClientRules, DestinationRules, Protection
+from socks5d.rules.chain import PERMIT_UNPROTECTED
+from socks5d.sessionlog import host_port
+from socks5d.wire import socks4, socks5
+from socks5d.wire.address import UNSPECIFIED, Address
+from socks5d.wire.names import NotAName, canonical
+
+#: File descriptors that are not for sessions: the log, the poller, lookups under
+#: way, second attempts, and a few to spare.
+RESERVED_DESCRIPTORS = 24
+#: What a session takes: the client's and the destination's.
+DESCRIPTORS_PER_SESSION = 2
+#: How long sessions that are ended at shutdown get to be gone, in seconds.
+ABORT_GRACE = 2.0
+
+
+class StartupError(SystemExit, Exception):
+    """
+    The service cannot start.
+
+    twistd takes note of an L{Exception} while it starts (it tells the parent of a
+    daemon, and removes the PID file) and then lets it through; as a L{SystemExit}
+    it ends the process with its text and status 1, without a traceback.
+    """
+
+
+def session_limit(wanted: int, descriptors: int) -> int:
+    """
+    How many sessions there may be.
+
+    @param wanted: what was set; 0 for as many as possible.
+    @param descriptors: what the process may have open.
+    """
+    possible = max((descriptors - RESERVED_DESCRIPTORS) // DESCRIPTORS_PER_SESSION, 1)
+    return min(wanted, possible) if wanted else possible
+
+
+def make_ruleset(settings: Settings) -> IRuleset:
+    """
+    The rules that settings say: clients first, then rulesets by plugins, then
+    destinations.
+    """
+    destinations = (
+        DestinationRules(settings.allow, settings.deny)
+        if settings.rulesets
+        else DestinationRules(settings.allow, settings.deny, otherwise=PERMIT_UNPROTECTED)
+    )
+    clients = ClientRules(settings.allow_from, settings.deny_from)
+    return Chain([clients, *settings.rulesets, destinations])
+
+
+def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator]:
+    """
+    Who is let in.  A way to authenticate shuts the ways without: with passwords or
+    a plugin's method set up, SOCKS 5 without authentication, and SOCKS 4 unless
+    user-ids are listed, are not served.
+    """
+    made = list(settings.authenticators)
+    if settings.checkers:
+        made.append(PasswordAuthenticator(settings.checkers, reactor, settings.timeouts.decision))
+    anonymous = not made
+    if anonymous:
+        made.append(NoAuthentication())
+    if settings.userids:
+        made.append(UserIDList(settings.userids))
+    elif anonymous:
+        made.append(AnyUserID())
+    return made
+
+
+def authenticates(settings: Settings) -> bool:
+    """Whether nobody gets in without having shown who they are."""
+    methods = {authenticator.method for authenticator in settings.authenticators}
+    if settings.checkers:
+        methods.add(socks5.USERNAME_PASSWORD)
+    return bool(methods - {USERID}) and socks5.NO_AUTHENTICATION not in methods
+
+
+def open_to_strangers(settings: Settings, host: Address | None) -> str | None:
+    """
+    Whether anybody who reaches a listener could use it.
+
+    @param host: where it listens; None for what has no address (a UNIX socket).
+    @return: what the operator should do about it, or None.
+    """
+    if host is None or isinstance(host.host, bytes) or host.host.is_loopback:
+        return None
+    if settings.allow_from or authenticates(settings):
+        return None
+    return (
+        f"{host_port(*host)} would be an open proxy: give --auth (who may use it) or "
+        "--allow-from (from where), or listen on 127.0.0.1"
+    )
+
+
+def listening_address(endpoint: IStreamServerEndpoint) -> Address | None:
+    """
+    Where an endpoint will listen, as far as that can be told before it does.
+
+    @return: None for what has no IP address, or will only tell when it listens.
+    """
+    while isinstance(endpoint, _WrapperServerEndpoint):
+        endpoint = endpoint._wrappedEndpoint
+    if not isinstance(endpoint, (_TCPServerEndpoint, SSL4ServerEndpoint)):
+        return None
+    try:
+        host = canonical(endpoint._interface) if endpoint._interface else UNSPECIFIED
+    except NotAName:
+        return None
+    return None if isinstance(host, str) else Address(host, endpoint._port)
+
+
+class SOCKSService(Service):
+    """
+    Listens, and stops in order.
+
+    @ivar capacity: counts the sessions of all listeners.
+    @ivar ports: the listeners there are.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, settings: Settings, reactor: Any, observers: Iterable[ISessionObserver] = ()
+    ) -> None:
+        """
+        @param settings: what to do.
+        @param reactor: the reactor to run on.
+        @param observers: are told of every session.
+        @raise ConfigError: for settings that do not go together, or not here.
+        """
+        self.setName("socks5d")
+        self._settings = settings
+        self._reactor = reactor
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.capacity = Capacity(session_limit(settings.limits.sessions, descriptors), reactor)
+        self.ports: list[IListeningPort] = []
+        self._protection = Protection(settings.protect, is_own=is_own)
+        self._egress = DirectEgress(reactor, settings.timeouts, settings.limits, settings.source)
+        self._ruleset = make_ruleset(settings)
+        self._authenticators = make_authenticators(settings, reactor)
+        self._listeners = [
+            (self._endpoint(each), self._factory(each, observers)) for each in settings.listen
+        ]
+
+    def _endpoint(self, description: str) -> IStreamServerEndpoint:
+        try:
+            endpoint: IStreamServerEndpoint = serverFromString(self._reactor, description)
+        except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
+            text = str(error) or type(error).__name__
+            raise ConfigError(f"listen {description!r}: {text}") from None
+        advice = open_to_strangers(self._settings, listening_address(endpoint))
+        if advice is not None:
+            raise ConfigError(f"listen {description!r}: {advice}")
+        return endpoint
+
+    def _factory(self, listener: str, observers: Iterable[ISessionObserver]) -> SOCKSFactory:
+        settings = self._settings
+        try:
+            factory = SOCKSFactory(
+                ruleset=self._ruleset,
+                authenticators=self._authenticators,
+                reactor=self._reactor,
+                egress=self._egress,
+                observers=observers,
+                protection=self._protection,
+                timeouts=settings.timeouts,
+                limits=settings.limits,
+                capacity=self.capacity,
+                listener=listener,
+            )
+        except ValueError as error:
+            raise ConfigError(f"authenticator: {error}") from None
+        served = {socks4.VERSION: settings.socks4, socks5.VERSION: settings.socks5}
+        factory.versions = {v: p for v, p in SOCKSFactory.versions.items() if served[v]}
+        return factory
+
+    def privilegedStartService(self) -> None:
+        """
+        See L{Service}.  Listens, while twistd still has the privileges it was started with.
+
+        @raise StartupError: when a listener cannot listen, or would be an open proxy.
+        """
+        super().privilegedStartService()
+        for endpoint, factory in self._listeners:
+            listening = endpoint.listen(factory)
+            listening.addCallback(self._listens, factory.listener)
+            failures: list[Failure] = []
+            listening.addErrback(failures.append)
+            if failures:
+                self._cannot_start(factory.listener, failures[0])
+
+    def startService(self) -> None:
+        """See L{Service}.  Listens here where nobody called L{privilegedStartService}."""
+        if not self.ports:
+            self.privilegedStartService()
+        super().startService()
+
+    def _listens(self, port: IListeningPort, listener: str) -> None:
+        self.ports.append(port)
+        host = socket_address(port.getHost())
+        advice = open_to_strangers(self._settings, host)
+        if advice is not None:
+            raise ConfigError(advice)
+        if host is not None:
+            self._protection.listeners.add(host)
+        self.capacity.governs(port)
+        where = host_port(*host) if host is not None else "a socket without an address"
+        self._log.info("listening on {where} ({listener})", where=where, listener=listener)
+
+    def _cannot_start(self, listener: str, failure: Failure) -> NoReturn:
+        for port in self.ports:
+            port.stopListening()
+        text = f"socks5d: listen {listener!r}: {failure.getErrorMessage()}"
+        self._log.critical("{text}", text=text)
+        raise StartupError(text)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        See L{Service}.  Accepts nobody any more, ends what has no request yet, gives
+        the rest its time to finish, and ends it.
+        """
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        ports, self.ports = self.ports, []
+        await DeferredList([maybeDeferred(port.stopListening) for port in ports])
+        self._shut_down(now=False)
+        if not await self._idle(self._settings.timeouts.shutdown):
+            self._log.info("{count} sessions did not finish and end now", count=self.capacity.used)
+            self._shut_down(now=True)
+            await self._idle(ABORT_GRACE)
+
+    def _shut_down(self, *, now: bool) -> None:
+        for _, factory in self._listeners:
+            for protocol in list(factory.sessions):
+                protocol.shut_down(now=now)
+
+    async def _idle(self, seconds: float) -> bool:
+        try:
+            await bounded(self._reactor, seconds, self.capacity.when_idle())
+        except DeadlinePassed:
+            return False
+        return True
