@@ -163,7 +163,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     settings = options.settings
-    reactor.callWhenRunning(end_in_order, reactor)  # type: ignore[attr-defined]
+    reactor.callWhenRunning(end_in_order, reactor)
     # Loads what the resolver needs while there is still a root directory to load it from.
     socket.getaddrinfo("localhost", None)
     observers: list[ISessionObserver] = [SessionLog()]

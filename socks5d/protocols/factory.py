@@ -32,6 +32,7 @@ class SOCKSBaseFactory(Factory):
     @ivar egress: reaches out.
     @ivar timeouts: how long things may take.
     @ivar limits: how much there may be.
+    @ivar capacity: counts its sessions.
     @ivar listener: what its listener is called in requests and records.
     @ivar sessions: the protocols that there are.
     @ivar versions: the protocol for each version number, where a port serves several.
@@ -89,7 +90,7 @@ class SOCKSBaseFactory(Factory):
             egress if egress is not None else DirectEgress(reactor, self.timeouts, self.limits)
         )
         self.sessions: set[SOCKSProtocol] = set()
-        self._capacity = (
+        self.capacity = (
             capacity
             if capacity is not None
             else Capacity(self.limits.sessions or DEFAULT_SESSIONS, self.clock)
@@ -109,7 +110,7 @@ class SOCKSBaseFactory(Factory):
         self, addr: IAddress | None
     ) -> SOCKSProtocol | None:
         """See L{Factory}."""
-        if not self._capacity.enter():
+        if not self.capacity.enter():
             return None
         protocol = self.protocol(Session(self, addr))
         protocol.factory = self
@@ -122,7 +123,7 @@ class SOCKSBaseFactory(Factory):
         @return: the authenticator of ours that comes first, or None.
         """
         for method, authenticator in self._authenticators.items():
-            if method in offered and method != USERID:
+            if method != USERID and method in offered:
                 return authenticator
         return None
 
@@ -148,7 +149,7 @@ class SOCKSBaseFactory(Factory):
 
         @param record: goes to the observers.
         """
-        self._capacity.leave()
+        self.capacity.leave()
         for observer in self._observers:
             try:
                 observer.closed(record)

@@ -4,7 +4,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tests.support.running import PATIENCE, Address
 
@@ -33,6 +33,12 @@ def receive_exactly(connection: socket.socket, size: int) -> bytes:
     while len(data) < size and (piece := connection.recv(size - len(data))):
         data += piece
     return data
+
+
+def until_gone(connection: socket.socket) -> None:
+    """Take what comes, to the FIN or to a reset."""
+    with suppress(ConnectionResetError):
+        receive_all(connection)
 
 
 def echo(connection: socket.socket) -> None:

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.internet.threads import blockingCallFromThread
 
 from socks5d.auth import AnyUserID, NoAuthentication
+from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.model import Opened, Record
 from socks5d.protocols import SOCKSFactory
 from socks5d.rules import DestinationRules, parse_destination
@@ -108,11 +109,14 @@ def proxy(
         with listening(factory, endpoint) as address:
             yield address
     finally:
-        in_reactor(_end_sessions, factory)
+        in_reactor(lambda: Deferred.fromCoroutine(_end_sessions(factory)))
 
 
-def _end_sessions(factory: Any) -> Any:
-    protocols = list(factory.sessions)
-    for protocol in protocols:
-        protocol.shut_down(now=True)
-    return DeferredList([maybeDeferred(factory._capacity.when_idle)])
+async def _end_sessions(factory: Any) -> None:
+    """What a test has closed gets a moment to end by itself; what it left open is ended."""
+    try:
+        await bounded(reactor, 1.0, factory.capacity.when_idle())
+    except DeadlinePassed:
+        for protocol in list(factory.sessions):
+            protocol.shut_down(now=True)
+        await factory.capacity.when_idle()

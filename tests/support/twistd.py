@@ -2,12 +2,14 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -82,6 +84,21 @@ class Twistd:
     def descriptors(self) -> int:
         """How many file descriptors it has open."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def sockets(self) -> int:
+        """How many sockets it has open."""
+        count = 0
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                count += str(link.readlink()).startswith("socket:")
+        return count
+
+    def settle(self, sockets: int) -> None:
+        """Wait until it has no more sockets open than these: until its sessions have ended."""
+        deadline = time.monotonic() + PATIENCE
+        while (count := self.sockets()) > sockets:
+            assert time.monotonic() < deadline, f"{count - sockets} sockets stay open"
+            select.select([], [], [], 0.02)
 
     def resident(self) -> int:
         """Its resident memory in octets."""

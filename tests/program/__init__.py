@@ -1,0 +1,1 @@
+"""The program as operators have it: the real twistd with the plugin, from outside."""

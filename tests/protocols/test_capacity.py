@@ -1,0 +1,84 @@
+"""How many sessions there may be, and what happens at the limit."""
+
+import resource
+import socket
+from contextlib import suppress
+
+import pytest
+
+from socks5d.model import Limits
+from socks5d.wire import socks5
+from tests.support import client
+from tests.support.origins import echo, origin, receive_exactly
+from tests.support.running import Observed, proxy
+from tests.support.twistd import twistd
+
+
+def test_at_the_limit_a_client_more_is_closed_and_served_again_when_one_leaves() -> None:
+    seen = Observed()
+    with origin(echo) as (host, port), proxy(seen, limits=Limits(sessions=2)) as server:
+        first, _ = client.connect5(server, host, port)
+        second, _ = client.connect5(server, host, port)
+        with client.dial(server) as third:
+            assert third.recv(1) == b""
+        first.close()
+        seen.record()
+        again, reply = client.connect5(server, host, port)
+        assert reply.code == socks5.SUCCEEDED
+        again.close()
+        second.close()
+
+
+def echo_until_gone(connection: socket.socket) -> None:
+    with suppress(ConnectionError):
+        echo(connection)
+
+
+@pytest.mark.parametrize("clients", [300])
+def test_at_the_descriptor_limit_it_stays_alive_and_quiet_and_serves_again(clients: int) -> None:
+    """C{ulimit -n 64}; the clients connect, some ask, and all stay."""
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert own[0] > 2 * clients
+    with (
+        origin(echo_until_gone, backlog=500) as (host, port),
+        twistd("--allow", "127.0.0.1", prefix=("prlimit", "--nofile=64:64")) as server,
+    ):
+        address = server.address()
+        request = socks5.encode_request(socks5.Request(1, client.destination(host, port)))
+        crowd = []
+        for _ in range(clients):
+            connection = socket.socket()
+            connection.setblocking(False)
+            connection.connect_ex(address)
+            crowd.append(connection)
+        server.wait_for("the limit")
+        for connection in crowd:
+            try:
+                connection.send(b"\x05\x01\x00" + request)
+            except OSError:
+                continue
+        before = processor_seconds(server.process.pid)
+        # The first in the queue are served while the others wait.
+        crowd[0].settimeout(10)
+        assert receive_exactly(crowd[0], 2) == b"\x05\x00"
+        assert server.process.poll() is None
+        assert server.descriptors() <= 64
+        for connection in crowd:
+            connection.close()
+        connection, reply = client.connect5(address, host, port)
+        with connection:
+            assert reply.code == socks5.SUCCEEDED
+            connection.sendall(b"served again")
+            assert receive_exactly(connection, 12) == b"served again"
+        assert processor_seconds(server.process.pid) - before < 5
+        assert server.stop() == 0
+        assert "Traceback" not in server.output()
+        about_the_limit = [line for line in server.lines if "limit" in line or "EMFILE" in line]
+        assert len(about_the_limit) <= 5, server.output()
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
