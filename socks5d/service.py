@@ -62,16 +62,15 @@ def session_limit(wanted: int, descriptors: int) -> int:
 
 def make_ruleset(settings: Settings) -> IRuleset:
     """
-    The rules that settings say: clients first, then rulesets by plugins, then
-    destinations.
+    The rules that settings say: every deny first, then rulesets by plugins, then
+    what is allowed.
     """
-    destinations = (
-        DestinationRules(settings.allow, settings.deny)
-        if settings.rulesets
-        else DestinationRules(settings.allow, settings.deny, otherwise=PERMIT_UNPROTECTED)
-    )
     clients = ClientRules(settings.allow_from, settings.deny_from)
-    return Chain([clients, *settings.rulesets, destinations])
+    if not settings.rulesets:
+        return Chain([clients, DestinationRules(settings.allow, settings.deny, PERMIT_UNPROTECTED)])
+    denied = DestinationRules(deny=settings.deny)
+    allowed = DestinationRules(allow=settings.allow)
+    return Chain([clients, denied, *settings.rulesets, allowed])
 
 
 def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator]:
@@ -95,10 +94,10 @@ def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator
 
 def authenticates(settings: Settings) -> bool:
     """Whether nobody gets in without having shown who they are."""
-    methods = {authenticator.method for authenticator in settings.authenticators}
-    if settings.checkers:
-        methods.add(socks5.USERNAME_PASSWORD)
-    return bool(methods - {USERID}) and socks5.NO_AUTHENTICATION not in methods
+    named = settings.authenticators
+    if any(isinstance(each, (NoAuthentication, AnyUserID)) for each in named):
+        return False
+    return bool(settings.checkers) or any(each.method != USERID for each in named)
 
 
 def open_to_strangers(settings: Settings, host: Address | None) -> str | None:

@@ -43,7 +43,9 @@ def identity_text(identity: Identity) -> str:
     """
     @return: C{source:name}, or "-" for nobody in particular.
     """
-    return "-" if identity.name is None else f"{identity.source}:{printable(identity.name)}"
+    return (
+        "-" if identity.name is None else f"{printable(identity.source)}:{printable(identity.name)}"
+    )
 
 
 @implementer(ISessionObserver)

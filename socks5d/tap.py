@@ -63,8 +63,8 @@ class Options(usage.Options, AuthOptionMixin):
         self._add("authenticator", authenticator)
 
     def opt_ruleset(self, ruleset: str) -> None:
-        """Ask this ruleset, NAME or NAME:ARGUMENT, before the rules below; may be given
-        again. What no ruleset and no --allow permits is then denied."""
+        """Ask this ruleset, NAME or NAME:ARGUMENT, after every deny and before --allow; may be
+        given again. What no ruleset and no --allow permits is then denied."""
         self._add("ruleset", ruleset)
 
     def opt_allow(self, destination: str) -> None:

@@ -12,7 +12,8 @@ from socks5d.protocols.socks5 import SOCKSv5
 from socks5d.wire import socks4, socks5
 from socks5d.wire.parsed import Parsed
 
-_NOT_SOCKS = socks5.encode_selection(socks5.NO_ACCEPTABLE_METHODS)
+_NO_METHOD = socks5.encode_selection(socks5.NO_ACCEPTABLE_METHODS)
+_REFUSED_4 = socks4.encode_reply(socks4.REJECTED)
 
 
 def parse_version(data: bytes) -> Parsed[int] | None:
@@ -43,7 +44,8 @@ class SOCKS(SOCKSProtocol):
     def _told(self, version: int) -> None:
         speaker = self.factory.versions.get(version)
         if speaker is None:
-            self.close(_NOT_SOCKS, Outcome.MALFORMED, "neither SOCKS 4 nor SOCKS 5")
+            reply = _REFUSED_4 if version == socks4.VERSION else _NO_METHOD
+            self.close(reply, Outcome.MALFORMED, "no SOCKS version that is served")
             return
         self._spoken = speaker(self.session)
         self._spoken.take_over(self)

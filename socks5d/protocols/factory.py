@@ -101,7 +101,8 @@ class SOCKSBaseFactory(Factory):
         for authenticator in authenticators:
             method = authenticator.method
             if method in self._authenticators:
-                raise ValueError(f"two authenticators for method {method}")
+                what = "USERID" if method == USERID else f"method {method}"
+                raise ValueError(f"two authenticators for {what}")
             if method != USERID and not 0 <= method <= 254:
                 raise ValueError(f"no SOCKS 5 method: {method}")
             self._authenticators[method] = authenticator

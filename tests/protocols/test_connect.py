@@ -45,8 +45,8 @@ class Recording:
         return fail(self.failure)
 
 
-def resolving(**names: list[IPAddress]) -> DirectEgress:
-    return DirectEgress(reactor, resolver=FixedResolver({**names}))
+def resolving(name: str, *addresses: IPAddress) -> DirectEgress:
+    return DirectEgress(reactor, resolver=FixedResolver({name: addresses}))
 
 
 def test_every_version_reaches_an_ipv4_server_by_address() -> None:
@@ -79,7 +79,7 @@ def test_every_version_that_carries_names_reaches_a_server_by_name() -> None:
 
 
 def test_an_ipv4_client_reaches_an_ipv6_server_by_address_and_by_name() -> None:
-    egress = resolving(**{"six.example": [IPv6Address("::1")]})
+    egress = resolving("six.example", IPv6Address("::1"))
     with origin(echo, "::1") as (_, port), proxy(egress=egress) as server:
         for host in ("::1", b"six.example", b"::1", b"[::1]"):
             connection, reply = client.connect5(server, host, port)
@@ -113,7 +113,7 @@ def test_the_reply_tells_the_near_end_of_the_outgoing_connection() -> None:
 
 def test_the_server_falls_back_to_the_other_family_when_one_refuses() -> None:
     with origin(echo) as (_, port):
-        egress = resolving(**{"both.example": [IPv6Address("::1"), IPv4Address("127.0.0.1")]})
+        egress = resolving("both.example", IPv6Address("::1"), IPv4Address("127.0.0.1"))
         with proxy(egress=egress) as server:
             connection, reply = client.connect5(server, b"both.example", port)
             with connection:

@@ -323,7 +323,7 @@ def test_a_ruleset_that_does_not_decide_denies(answer: Any) -> None:
     with origin(echo) as (host, port):
         rules = Deciding(answer)
         with proxy(seen, ruleset=rules, timeouts=Timeouts(decision=0.05)) as server:
-            for number, asked in enumerate((host, b"localhost")):
+            for number, asked in enumerate((host.encode(), b"localhost")):
                 connection, reply = client.connect5(server, asked, port)
                 with connection:
                     assert reply.code == socks5.NOT_ALLOWED
