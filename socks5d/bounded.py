@@ -11,10 +11,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
+_log = Logger()
 
 
 class DeadlinePassed(Exception):
     """A call did not answer in time."""
+
+
+class Withdrawn(Exception):
+    """Somebody cancelled a call's Deferred, who is not the one that waits for it."""
 
 
 def bounded(clock: IReactorTime, seconds: float, inner: Deferred[T]) -> Deferred[T]:
@@ -27,39 +32,45 @@ def bounded(clock: IReactorTime, seconds: float, inner: Deferred[T]) -> Deferred
 
     @param seconds: how long C{inner} may take.
     @return: fires as C{inner} does, or fails with L{DeadlinePassed}.  Cancelling it
-        cancels C{inner}.
+        cancels C{inner}, and is the only thing that makes it fail with a
+        CancelledError: where C{inner} was cancelled by somebody else it fails with
+        L{Withdrawn}.
     """
-    if inner.called and not inner.paused and not isinstance(inner.result, Deferred):
-        return inner
 
     def abandon(outer: Deferred[T]) -> None:
+        if delayed.active():
+            delayed.cancel()
         outer.errback(CancelledError())
-        give_up()
+        _cancel(inner)
 
     outer: Deferred[T] = Deferred(abandon)
 
-    def give_up() -> None:
-        if delayed.active():
-            delayed.cancel()
-        inner.cancel()
-
     def late() -> None:
         outer.errback(DeadlinePassed(f"no answer in {seconds:g} seconds"))
-        inner.cancel()
+        _cancel(inner)
 
     def answered(result: T | Failure) -> None:
         if delayed.active():
             delayed.cancel()
         if outer.called:
             return
-        if isinstance(result, Failure):
-            outer.errback(result)
-        else:
+        if not isinstance(result, Failure):
             outer.callback(result)
+        elif result.check(CancelledError):
+            outer.errback(Withdrawn("somebody else cancelled it"))
+        else:
+            outer.errback(result)
 
     delayed = clock.callLater(seconds, late)
     inner.addBoth(answered)
     return outer
+
+
+def _cancel(inner: Deferred[T]) -> None:
+    try:
+        inner.cancel()
+    except Exception:  # noqa: BLE001 (a stranger's canceller)
+        _log.failure("a canceller failed")
 
 
 class Complaints:

@@ -23,7 +23,6 @@ from socks5d.model import Limits, SourceAddresses, Timeouts
 from socks5d.naming import make_authenticator, make_ruleset
 from socks5d.rules import Destination, parse_destination, parse_network
 from socks5d.rules.prefixes import IPNetwork
-from socks5d.wire.address import IPAddress
 
 DEFAULT_LISTEN = ("tcp:1080:interface=127.0.0.1",)
 
@@ -105,10 +104,8 @@ def make_checker(description: str) -> ICredentialsChecker:
     try:
         checker: ICredentialsChecker = factory.generateChecker(argument)
     except Exception as error:  # noqa: BLE001 (a stranger's code)
-        text = str(error) or type(error).__name__
-        for piece in sorted({argument, *argument.split(":")}, key=len, reverse=True):
-            text = text.replace(piece, "...") if piece else text
-        raise ValueError(f"{kind!r}: {text}") from None
+        text = str(error) if not argument else f"its argument is wrong ({type(error).__name__})"
+        raise ValueError(f"{kind!r}: {text}; see --help-auth-type {kind}") from None
     return checker
 
 
@@ -175,7 +172,7 @@ def read_file(path: Path) -> list[tuple[str, Item]]:
             content = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is no TOML: {error}") from None
     return [(key, Item(f"{path}: {key}", value)) for key, value in content.items()]
 
@@ -201,11 +198,7 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
             values[key] = _table(item, TABLES[key])
         else:
             raise ConfigError(f"{item.where}: unknown key; there are {', '.join(KEYS)}")
-    source = lists.pop("source", [])
-    try:
-        values["source"] = SourceAddresses.of([_address(each) for each in source])
-    except ValueError as error:
-        raise ConfigError(f"source: {error}") from None
+    values["source"] = _source(lists.pop("source", []), items)
     values.update({attribute: tuple(made) for attribute, made in lists.items() if made})
     settings = Settings(**values)
     if not (settings.socks4 or settings.socks5):
@@ -213,9 +206,12 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
     return settings
 
 
-def _address(value: object) -> IPAddress:
-    assert value is not None
-    return ip_address(str(value))
+def _source(addresses: list[object], items: Sequence[tuple[str, Item]]) -> SourceAddresses:
+    try:
+        return SourceAddresses.of([ip_address(str(each)) for each in addresses])
+    except ValueError as error:
+        where = [item.where for key, item in items if key == "source"]
+        raise ConfigError(f"{where[-1]}: {error}") from None
 
 
 def _list(item: Item, make: Callable[[str], T]) -> list[T]:
@@ -254,7 +250,7 @@ def _table(item: Item, kind: type[T]) -> T:
         whole = known[key].type is int
         if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
             raise ConfigError(f"{where}: must be a {'whole number' if whole else 'number'}")
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{where}: must be finite")
         values[key] = value
         try:

@@ -18,15 +18,18 @@ def printable(text: bytes | str) -> str:
     out: list[str] = []
     length = 0
     for character in text:
+        code = ord(character)
         if character == "\\":
             shown = "\\\\"
         elif character.isprintable() and character != " ":
             shown = character
         elif "\udc80" <= character <= "\udcff":
-            shown = f"\\x{ord(character) - 0xDC00:02x}"
+            shown = f"\\x{code - 0xDC00:02x}"
         else:
-            shown = character.encode("unicode_escape").decode("ascii")
-            if shown == " ":
+            # \x80 to \xff stand for octets that are no UTF-8.
+            escaped = character.encode("unicode_escape").decode("ascii")
+            shown = f"\\u{code:04x}" if 0x80 <= code <= 0xFF else escaped
+            if character == " ":
                 shown = "\\x20"
         length += len(shown)
         if length > LIMIT:

@@ -199,7 +199,7 @@ class NotAuthenticated:
 
     @ivar send: octets to send before the connection closes.
     @ivar reason: why, for the log; no secret, no raw octets of the client's.
-    @ivar claimed: the name the client gave, or None.
+    @ivar claimed: the name the client gave, as it gave it, or None.
     """
 
     send: bytes = b""
@@ -238,7 +238,7 @@ class Record:
     @ivar method: the SOCKS 5 METHOD that was used, or None.
     @ivar identity: whom the authenticator found.
     @ivar claimed: a name the client gave without proof: USERID, or a user name that
-        was not accepted.  None for none.
+        was not accepted; escaped.  None for none.
     @ivar command: the command, or None when no request came.
     @ivar asked: the host asked for as the client wrote it, escaped; None for none.
     @ivar port: the port asked for.

@@ -208,11 +208,11 @@ class SOCKSService(Service):
         super().privilegedStartService()
         for endpoint, factory in self._listeners:
             listening = endpoint.listen(factory)
-            listening.addCallback(self._listens, factory.listener)
+            listening.addCallback(self._listens, factory.server.listener)
             failures: list[Failure] = []
             listening.addErrback(failures.append)
             if failures:
-                self._cannot_start(factory.listener, failures[0])
+                self._cannot_start(factory.server.listener, failures[0])
 
     def startService(self) -> None:
         """See L{Service}.  Listens here where nobody called L{privilegedStartService}."""

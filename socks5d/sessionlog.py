@@ -177,7 +177,8 @@ class AccessLog:
         self._looked = now
         try:
             there = os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
-        except FileNotFoundError:
+        except OSError:
+            # Moved away, or its folder is out of reach since privileges were dropped.
             there = False
         if there:
             return
@@ -186,9 +187,9 @@ class AccessLog:
         except OSError:
             # No privilege any more, or another root directory: the old one still serves.
             self._complaints.complain("the access log was moved and cannot be reopened", Failure())
-        else:
-            self._file.close()
-            self._file = new
+            return
+        old, self._file = self._file, new
+        old.close()
 
 
 def _append(path: Path) -> TextIOWrapper:

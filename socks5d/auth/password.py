@@ -64,11 +64,11 @@ class PasswordAuthenticator:
     ) -> None:
         """
         @param checkers: at least one; each takes L{IUsernamePassword}.
-        @param seconds: how long one checker may take.
+        @param seconds: how long they may take together; each gets an equal part.
         """
         self._checkers = tuple(checkers)
         self._clock = clock
-        self._seconds = seconds
+        self._seconds = seconds / max(len(self._checkers), 1)
         self._complaints = Complaints(clock, self._log)
 
     def negotiate(self, client: Client) -> INegotiation:
@@ -121,6 +121,6 @@ class _Negotiation:
     async def _check(self, credentials: userpass.Credentials, rest: bytes) -> Step:
         identity = await self._authenticator.check(credentials)
         if identity is None:
-            claimed = printable(credentials.username) or None
+            claimed = _name(credentials.username)
             return NotAuthenticated(_FAILURE, "wrong username or password", claimed)
         return Authenticated(identity, _SUCCESS, rest)

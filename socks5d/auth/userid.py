@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from zope.interface import implementer
 
-from socks5d.escape import printable
 from socks5d.interfaces import USERID, IAuthenticator, INegotiation
 from socks5d.model import ANONYMOUS, Authenticated, Client, Identity, NotAuthenticated, Step
 
@@ -49,4 +48,6 @@ class UserIDList:
         """See L{INegotiation}."""
         if data in self._names:
             return Authenticated(Identity(data.decode("utf-8"), "userid"))
-        return NotAuthenticated(reason="userid not listed", claimed=printable(data) or None)
+        return NotAuthenticated(
+            reason="userid not listed", claimed=data.decode("utf-8", "surrogateescape") or None
+        )

@@ -1,6 +1,7 @@
 """What an error of the network means to a SOCKS client: from the error itself, never its text."""
 
 import errno
+import socket
 
 from twisted.internet import error
 
@@ -29,6 +30,7 @@ _FARTHEST = (
 NETWORK_ERRORS = (
     error.ConnectError,
     error.TimeoutError,
+    error.DNSLookupError,
     OSError,
     DeadlinePassed,
     Refusal,
@@ -42,6 +44,8 @@ def outcome(problem: BaseException) -> Outcome:
     """
     if isinstance(problem, Refusal):
         return problem.outcome
+    if isinstance(problem, (error.DNSLookupError, socket.gaierror)):
+        return Outcome.HOST_UNREACHABLE
     if isinstance(problem, (error.TimeoutError, DeadlinePassed, TimeoutError)):
         return Outcome.TIMED_OUT
     if isinstance(problem, error.ConnectError):

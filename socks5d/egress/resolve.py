@@ -6,7 +6,7 @@ from functools import partial
 from ipaddress import ip_address
 from threading import Thread
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
@@ -46,7 +46,7 @@ class SystemResolver:
     def resolve(self, name: str) -> Deferred[Sequence[IPAddress]]:
         """See L{IEgress<socks5d.interfaces.IEgress>}."""
         if self.pending >= self._limit:
-            raise Refusal(Outcome.FAILED, "too many names are being resolved")
+            return fail(Refusal(Outcome.FAILED, "too many names are being resolved"))
         if not self._started:
             self._started = True
             self._pool.start()
@@ -62,8 +62,11 @@ class SystemResolver:
 
         def done(result: Sequence[IPAddress] | Failure) -> None:
             self.pending -= 1
-            # Deferred suppresses this one call after a cancellation.
-            answer.callback(result)
+            # Where it was cancelled, a Deferred takes this one call and drops it.
+            if isinstance(result, Failure):
+                answer.errback(result)
+            else:
+                answer.callback(result)
 
         lookup.addBoth(done)
         return answer
@@ -103,5 +106,5 @@ class FixedResolver:
         """See L{IEgress<socks5d.interfaces.IEgress>}."""
         addresses = self._names.get(name)
         if not addresses:
-            raise Refusal(Outcome.HOST_UNREACHABLE, "the name does not resolve")
+            return fail(Refusal(Outcome.HOST_UNREACHABLE, "the name does not resolve"))
         return succeed(addresses)

@@ -35,12 +35,12 @@ async def connect(session: Session, host: Host) -> Origin:
     if isinstance(target, str):
         session.name = target
         await judge(session, session.request())
-        addresses = await session.factory.egress.resolve(target)
+        addresses = await session.server.egress.resolve(target)
     else:
         addresses = (target,)
     rules = await _permitted(session, addresses)
     try:
-        origin = await session.factory.egress.connect(tuple(rules), session.port, Origin)
+        origin = await session.server.egress.connect(tuple(rules), session.port, Origin)
     except NETWORK_ERRORS as error:
         raise Refusal(outcome(error), str(error)) from error
     assert isinstance(origin, Origin)
@@ -58,7 +58,7 @@ async def judge(session: Session, request: Request) -> Decision:
     @return: a permit; or no opinion, where there is no address yet.
     @raise Refusal: for a denial.
     """
-    answer = session.factory.gate.judge(request)
+    answer = session.server.gate.judge(request)
     decision = await answer if isinstance(answer, Deferred) else answer
     if decision.verdict is Verdict.DENY:
         raise Refusal(Outcome.DENIED, decision.rule)
@@ -73,7 +73,7 @@ async def _permitted(session: Session, addresses: Sequence[IPAddress]) -> dict[I
     """
     permitted: dict[IPAddress, str] = {}
     denial = Refusal(Outcome.HOST_UNREACHABLE, "the name has no address")
-    for found in addresses[: session.factory.limits.addresses]:
+    for found in addresses[: session.server.limits.addresses]:
         address = unmapped(found)
         try:
             decision = await judge(session, session.request(address))

@@ -28,12 +28,14 @@ def parse_version(data: bytes) -> Parsed[int] | None:
 class SOCKS(SOCKSProtocol):
     """Waits for the first octet, and is from then on a mere go-between."""
 
+    factory: "SOCKSFactory"
+
     def __init__(self, session: Session) -> None:
         """See L{SOCKSProtocol}."""
         super().__init__(session)
         self._spoken: SOCKSProtocol | None = None
 
-    def begin(self) -> None:
+    def first(self) -> None:
         """See L{SOCKSProtocol}."""
         self.expect(parse_version, self._told)
 
@@ -47,7 +49,8 @@ class SOCKS(SOCKSProtocol):
             reply = _REFUSED_4 if version == socks4.VERSION else _NO_METHOD
             self.close(reply, Outcome.MALFORMED, "no SOCKS version that is served")
             return
-        self._spoken = speaker(self.session)
+        self.over()
+        self._spoken = self.factory.adopt(speaker(self.session))
         self._spoken.take_over(self)
 
     def dataReceived(self, data: bytes) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from itertools import count
 from time import time
-from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address as TwistedIPv4
 from twisted.internet.address import IPv6Address as TwistedIPv6
@@ -21,11 +20,9 @@ from socks5d.model import (
     Record,
     Request,
 )
+from socks5d.protocols.server import Server
 from socks5d.wire.address import Address, Host, IPAddress
 from socks5d.wire.names import unmapped
-
-if TYPE_CHECKING:
-    from socks5d.protocols.factory import SOCKSBaseFactory
 
 _ids = count(1)
 
@@ -46,7 +43,7 @@ def socket_address(address: object) -> Address | None:
 
 class Session:
     """
-    @ivar factory: whose session it is.
+    @ivar server: whose session it is.
     @ivar client: who connected; for certain from the first octet on, for a PROXY
         header may come before it.
     @ivar name: the canonical name asked for, once there is one.
@@ -63,7 +60,6 @@ class Session:
         "client",
         "command",
         "end",
-        "factory",
         "handshake",
         "id",
         "identity",
@@ -74,19 +70,20 @@ class Session:
         "received",
         "rule",
         "sent",
+        "server",
         "userid",
         "version",
     )
 
-    def __init__(self, factory: "SOCKSBaseFactory", peer: IAddress | None) -> None:
+    def __init__(self, server: Server, peer: IAddress | None) -> None:
         """
-        @param factory: whose session it is.
+        @param server: whose session it is.
         @param peer: the far end of the connection, as far as is known.
         """
-        self.factory = factory
+        self.server = server
         self.id = next(_ids)
         self._epoch = time()
-        self._started = factory.clock.seconds()
+        self._started = server.clock.seconds()
         self._deadline: IDelayedCall | None = None
         self.client = Client(None)
         self.identify(peer, None)
@@ -115,7 +112,7 @@ class Session:
         @param late: called when it passes.
         """
         self.no_deadline()
-        self._deadline = self.factory.clock.callLater(seconds, late)
+        self._deadline = self.server.clock.callLater(seconds, late)
 
     def no_deadline(self) -> None:
         """Take the deadline back."""
@@ -125,7 +122,7 @@ class Session:
 
     def age(self) -> float:
         """Seconds since the client connected."""
-        return self.factory.clock.seconds() - self._started
+        return self.server.clock.seconds() - self._started
 
     def identify(self, peer: IAddress | None, host: IAddress | None) -> None:
         """
@@ -135,7 +132,7 @@ class Session:
         far = socket_address(peer)
         address = far.host if far is not None and not isinstance(far.host, bytes) else None
         port = far.port if far is not None else 0
-        self.client = Client(address, port, socket_address(host), self.factory.listener)
+        self.client = Client(address, port, socket_address(host), self.server.listener)
 
     def request(self, address: IPAddress | None = None) -> Request:
         """
@@ -163,12 +160,12 @@ class Session:
         @param bound: the near end of the outgoing connection.
         """
         self.outcome = Outcome.GRANTED
-        self.factory.opened(Opened(self.id, self.request(self.address), bound))
+        self.server.opened(Opened(self.id, self.request(self.address), bound))
 
     def closed(self) -> None:
         """The session is over: nothing of it is left."""
         self.no_deadline()
-        self.factory.ended(
+        self.server.ended(
             Record(
                 id=self.id,
                 started=self._epoch,
@@ -177,7 +174,7 @@ class Session:
                 version=self.version,
                 method=self.method,
                 identity=self.identity,
-                claimed=self.claimed,
+                claimed=printable(self.claimed) if self.claimed else None,
                 command=self.command,
                 asked=None if self.asked is None else _shown(self.asked),
                 port=self.port,

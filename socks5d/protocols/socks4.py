@@ -2,7 +2,6 @@
 
 from twisted.python.failure import Failure
 
-from socks5d.escape import printable
 from socks5d.model import Authenticated, Command, Outcome, Step
 from socks5d.protocols.base import SOCKSProtocol
 from socks5d.protocols.factory import SOCKSBaseFactory
@@ -17,7 +16,7 @@ class SOCKSv4(SOCKSProtocol):
 
     version = "4"
 
-    def begin(self) -> None:
+    def first(self) -> None:
         """See L{SOCKSProtocol}."""
         self.expect(socks4.parse_request, self._requested)
 
@@ -34,8 +33,8 @@ class SOCKSv4(SOCKSProtocol):
         if isinstance(request.destination.host, bytes):
             session.version = "4a"
         session.userid = request.userid.decode("utf-8", "surrogateescape")
-        session.claimed = printable(request.userid) or None
-        authenticator = self.factory.userid_authenticator()
+        session.claimed = session.userid
+        authenticator = self.session.server.userid_authenticator()
         if authenticator is None:
             self.refuse(Outcome.NO_ACCEPTABLE_METHOD, "SOCKS 4 cannot authenticate")
             return
@@ -49,7 +48,7 @@ class SOCKSv4(SOCKSProtocol):
                 self.refuse(Outcome.NOT_AUTHENTICATED, reason)
 
         def failed(failure: Failure) -> None:
-            self.factory.blame(failure)
+            self.session.server.blame(failure)
             self.refuse(Outcome.NOT_AUTHENTICATED, "the authenticator failed")
 
         self.ask(

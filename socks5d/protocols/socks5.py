@@ -46,7 +46,7 @@ class SOCKSv5(SOCKSProtocol):
 
     version = "5"
 
-    def begin(self) -> None:
+    def first(self) -> None:
         """See L{SOCKSProtocol}."""
         self.expect(socks5.parse_greeting, self._greeted)
 
@@ -61,7 +61,7 @@ class SOCKSv5(SOCKSProtocol):
         return socks5.encode_reply(_REPLIES.get(outcome, socks5.GENERAL_FAILURE))
 
     def _greeted(self, methods: bytes) -> None:
-        authenticator = self.factory.choose(methods)
+        authenticator = self.session.server.choose(methods)
         if authenticator is None:
             self.close(_NO_METHOD, Outcome.NO_ACCEPTABLE_METHOD)
         elif authenticator.method == socks5.NO_AUTHENTICATION:
@@ -78,7 +78,9 @@ class SOCKSv5(SOCKSProtocol):
             else:
                 self._select(authenticator)
 
-        self.ask(lambda: self.factory.gate.judge(self.session.request()), judged, self._broken)
+        self.ask(
+            lambda: self.session.server.gate.judge(self.session.request()), judged, self._broken
+        )
 
     def _select(self, authenticator: IAuthenticator) -> None:
         self.session.method = authenticator.method
@@ -121,7 +123,7 @@ class SOCKSv5(SOCKSProtocol):
         self.serve(_COMMANDS[request.command], request.destination)
 
     def _broken(self, failure: Failure, refusal: bytes = b"") -> None:
-        self.factory.blame(failure)
+        self.session.server.blame(failure)
         self.close(refusal, Outcome.NOT_AUTHENTICATED, "the authenticator failed")
 
 

@@ -48,13 +48,15 @@ class Gate:
             return self._failed(Failure())
         if isinstance(answer, Deferred):
             pending = bounded(self._clock, self._seconds, answer)
-            return pending.addCallback(self._settle, request).addErrback(self._failed)
+            return pending.addCallback(self._settle, request).addErrback(self._late)
         return self._settle(answer, request)
 
-    def _failed(self, failure: Failure) -> Decision:
-        failure.trap(Exception)
+    def _late(self, failure: Failure) -> Decision:
         if failure.check(CancelledError):
             failure.raiseException()
+        return self._failed(failure)
+
+    def _failed(self, failure: Failure) -> Decision:
         self._complaints.complain("a ruleset failed to decide, which denies", failure)
         return _FAILED
 

@@ -3,7 +3,7 @@ Destinations that trust this host, and are not reached unless a rule names their
 """
 
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 
 from socks5d.rules.prefixes import IPNetwork, PrefixMap
 from socks5d.wire.address import Address, IPAddress
@@ -56,16 +56,12 @@ class Protection:
         """
         @return: as what the destination is protected, or None when it is not.
         """
-        what = self._networks.get(address)
-        if what is not None:
-            return what
-        if isinstance(address, IPv6Address):
-            for inner in embedded(address):
-                what = self._networks.get(inner)
-                if what is not None:
-                    return what
-        if self._is_listener(address, port):
-            return "the server's own listener"
+        for each in (address, *embedded(address)):
+            what = self._networks.get(each)
+            if what is not None:
+                return what
+            if self._is_listener(each, port):
+                return "the server's own listener"
         return None
 
     def _is_listener(self, address: IPAddress, port: int) -> bool:

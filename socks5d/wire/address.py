@@ -69,6 +69,16 @@ def parse_address(data: bytes, start: int) -> Parsed[Address] | None:
     return Parsed(Address(host, data[end] << 8 | data[end + 1]), end + 2)
 
 
+def encode_port(port: int) -> bytes:
+    """
+    @raise ValueError: when it is out of range.
+    """
+    try:
+        return port.to_bytes(2, "big")
+    except OverflowError:
+        raise ValueError(f"no port number: {port}") from None
+
+
 def encode_address(address: Address) -> bytes:
     """
     Write ATYP, address and port.
@@ -76,10 +86,7 @@ def encode_address(address: Address) -> bytes:
     @raise ValueError: for a name over 255 octets or a port out of range.
     """
     host, port = address
-    try:
-        tail = port.to_bytes(2, "big")
-    except OverflowError:
-        raise ValueError(f"no port number: {port}") from None
+    tail = encode_port(port)
     if isinstance(host, IPv4Address):
         return b"\x01" + host.packed + tail
     if isinstance(host, IPv6Address):

@@ -37,7 +37,7 @@ def canonical(host: Host | str) -> IPAddress | str:
     if isinstance(host, IPv4Address):
         return host
     if isinstance(host, IPv6Address):
-        return unmapped(host)
+        return _zoned(host, host.scope_id)
     if isinstance(host, bytes):
         try:
             text = host.decode("ascii")
@@ -85,10 +85,15 @@ def _ipv6_literal(text: str) -> IPAddress:
         address = IPv6Address(literal)
     except AddressValueError:
         raise NotAName("malformed IPv6 address") from None
-    # A zone says something of link-local addresses alone (RFC 4007 section 11).
-    if percent and address.is_link_local:
-        return IPv6Address(f"{literal}%{zone}")
-    return unmapped(address)
+    return _zoned(address, zone or None)
+
+
+def _zoned(address: IPv6Address, zone: str | None) -> IPAddress:
+    """A zone says something of link-local addresses alone (RFC 4007 section 11)."""
+    bare = unmapped(IPv6Address(int(address)))
+    if zone is None or isinstance(bare, IPv4Address) or not bare.is_link_local:
+        return bare
+    return IPv6Address(f"{bare}%{zone}")
 
 
 def _numbers_and_dots(labels: list[str]) -> IPv4Address:

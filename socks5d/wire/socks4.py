@@ -11,7 +11,7 @@ is what a domain name may have.
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from socks5d.wire.address import UNSPECIFIED, Address, Host
+from socks5d.wire.address import UNSPECIFIED, Address, Host, encode_port
 from socks5d.wire.parsed import Parsed, WireError
 
 VERSION = 4
@@ -54,11 +54,12 @@ def encode_reply(code: int, bound: Address | None = None) -> bytes:
     @param code: CD.
     @param bound: DSTIP and DSTPORT.  A host that is not IPv4 cannot be said and
         is sent as 0.0.0.0.
+    @raise ValueError: for a port out of range.
     """
     if bound is None:
         return bytes((0, code, 0, 0, 0, 0, 0, 0))
     host = bound.host if isinstance(bound.host, IPv4Address) else UNSPECIFIED
-    return bytes((0, code)) + bound.port.to_bytes(2, "big") + host.packed
+    return bytes((0, code)) + encode_port(bound.port) + host.packed
 
 
 _REJECTION = encode_reply(REJECTED)
@@ -72,6 +73,11 @@ def _field(data: bytes, start: int, what: str) -> int | None:
             raise WireError(f"{what} is longer than {MAX_FIELD} octets", _REJECTION)
         return None
     return nul
+
+
+def _means_name(dstip: bytes) -> bool:
+    """Whether DSTIP is 0.0.0.x with x other than 0, which is how 4a says that a name follows."""
+    return dstip[:3] == b"\0\0\0" and dstip[3] != 0
 
 
 def parse_request(data: bytes) -> Parsed[Request] | None:
@@ -93,7 +99,7 @@ def parse_request(data: bytes) -> Parsed[Request] | None:
     userid = bytes(data[8:nul])
     end = nul + 1
     host: Host = IPv4Address(bytes(data[4:8]))
-    if data[4:7] == b"\0\0\0" and data[7]:
+    if _means_name(data[4:8]):
         nul = _field(data, end, "HOSTNAME")
         if nul is None:
             return None
@@ -108,14 +114,18 @@ def encode_request(request: Request) -> bytes:
     """
     The client's side.  A destination that is a name makes it a 4a request.
 
-    @raise ValueError: for an IPv6 address, and for fields that are too long or
-        hold a NUL.
+    @raise ValueError: for what a 4 or 4a request cannot say: an IPv6 address, an
+        address that means 4a, an empty name, a field that is too long or holds a NUL.
     """
     command, (host, port), userid = request
     name = b""
     if isinstance(host, IPv4Address):
         packed = host.packed
+        if _means_name(packed):
+            raise ValueError("an address 0.0.0.x says that a name follows")
     elif isinstance(host, bytes):
+        if not host:
+            raise ValueError("HOSTNAME cannot be empty")
         packed, name = b"\0\0\0\1", host + b"\0"
     else:
         raise ValueError("SOCKS 4 has no IPv6 addresses")
@@ -123,7 +133,7 @@ def encode_request(request: Request) -> bytes:
         raise ValueError(f"USERID and HOSTNAME have at most {MAX_FIELD} octets")
     if 0 in userid or 0 in name[:-1]:
         raise ValueError("USERID and HOSTNAME cannot hold a NUL")
-    head = bytes((VERSION, command)) + port.to_bytes(2, "big")
+    head = bytes((VERSION, command)) + encode_port(port)
     return head + packed + userid + b"\0" + name
 
 

@@ -276,6 +276,17 @@ def test_an_authenticator_that_fails_lets_nobody_in(answer: Any, sent: bytes) ->
             assert seen.record(1).outcome is Outcome.NOT_AUTHENTICATED
 
 
+def test_what_a_client_claims_is_escaped_in_the_record() -> None:
+    claimed = "x\nsession=9 result=granted\udcff"
+    seen = Observed()
+    ours = [Answering(lambda: NotAuthenticated(claimed=claimed))]
+    with proxy(seen, authenticators=ours) as server:
+        with client.dial(server) as connection:
+            assert client.greet(connection, b"\x81") == 0x81
+            assert receive_all(connection) == b""
+        assert seen.record().claimed == "x\\nsession=9\\x20result=granted\\xff"
+
+
 def test_an_authenticator_that_cannot_begin_lets_nobody_in() -> None:
     class Broken(Answering):
         def negotiate(self, client: Client) -> INegotiation:

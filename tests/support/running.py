@@ -115,8 +115,8 @@ def proxy(
 async def _end_sessions(factory: Any) -> None:
     """What a test has closed gets a moment to end by itself; what it left open is ended."""
     try:
-        await bounded(reactor, 1.0, factory.capacity.when_idle())
+        await bounded(reactor, 1.0, factory.server.capacity.when_idle())
     except DeadlinePassed:
         for protocol in list(factory.sessions):
             protocol.shut_down(now=True)
-        await factory.capacity.when_idle()
+        await factory.server.capacity.when_idle()

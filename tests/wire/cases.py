@@ -323,8 +323,8 @@ def is_total_bounded_and_monotonic(parser: Parser, data: bytes, more: bytes) -> 
 
 @st.composite
 def _mangled(draw: st.DrawFn, parser: Parser) -> bytes:
-    row = draw(st.sampled_from([*messages(parser), *broken(parser)]))
-    octets = bytearray(row.octets)
+    rows = [each.octets for each in messages(parser)] + [each.octets for each in broken(parser)]
+    octets = bytearray(draw(st.sampled_from(rows)))
     for _ in range(draw(st.integers(0, 3))):
         octets[draw(st.integers(0, len(octets) - 1))] = draw(st.integers(0, 255))
     cut = draw(st.integers(0, len(octets)))

@@ -251,7 +251,7 @@ def test_a_mapped_address_is_the_ipv4_one() -> None:
 def test_what_is_not_mapped_stays_as_it_is() -> None:
     for address in (LOOPBACK, IPv6Address("::7f00:1"), IPv6Address("::fffe:7f00:1")):
         assert unmapped(address) is address
-        assert canonical(address) is address
+        assert canonical(address) == address
 
 
 # Hypothesis.

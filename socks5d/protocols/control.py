@@ -1,0 +1,281 @@
+"""
+The control connection: octets that come, octets that go, and an end that the client
+gets to see.  What the octets mean is a subclass's business.
+
+Closing is the delicate part.  The last message is written, our side is shut down,
+and what the client still sends is read and dropped: closing a socket with unread
+octets would send a reset, which may destroy the message before it is read.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from socks5d.interfaces import IEncapsulation
+from socks5d.model import Outcome
+from socks5d.protocols.session import Session
+from socks5d.relay import Encapsulated, Origin, Relay, StreamTransport
+from socks5d.relay.stream import SHUTDOWN
+from socks5d.relay.transports import half_closer, hear_eof, tune
+
+
+@implementer(IHalfCloseableProtocol)
+class ControlConnection(Protocol):
+    """
+    @ivar session: what is known of the client.
+    @ivar over: called when the session has ended and nothing of it is left.
+    @ivar closing: whether nothing more is taken from anybody.
+    @ivar eof: whether the client has said that it sends no more.
+    """
+
+    transport: StreamTransport  # type: ignore[assignment]
+
+    def __init__(self, session: Session) -> None:
+        """
+        @param session: the one that begins with this connection.
+        """
+        self.session = session
+        self.over: Callable[[], object] = lambda: None
+        self.closing = False
+        self.eof = False
+        self._buffer = b""
+        self._consumed = 0
+        self._heard = False
+        self._paused = False
+        self._encapsulation: IEncapsulation | None = None
+        self._out: StreamTransport
+        self._relay: Relay | None = None
+
+    # What a subclass does about it.
+
+    def begin(self) -> None:
+        """The connection is there."""
+        raise AssertionError("a subclass begins")
+
+    def advance(self) -> None:
+        """More octets have come, or the client has said that no more will."""
+        raise AssertionError("a subclass advances")
+
+    def abandon(self) -> None:
+        """The session is closing: whatever is under way for it is to be given up."""
+        raise AssertionError("a subclass abandons")
+
+    # What happens.
+
+    def connectionMade(self) -> None:
+        """See L{Protocol}."""
+        tune(self.transport)
+        self._start()
+
+    def take_over(self, before: "ControlConnection") -> None:
+        """
+        Go on with a session that another protocol began.
+
+        @param before: the protocol, which from now on passes everything on to this one.
+        """
+        self.transport = before.transport
+        self._heard = before._heard
+        self._start()
+        self.dataReceived(before.take_all())
+
+    def _start(self) -> None:
+        self._out = self.transport
+        hear_eof(self.transport, self)
+        self.begin()
+
+    def dataReceived(self, data: bytes) -> None:
+        """See L{Protocol}."""
+        if self.closing:
+            return
+        if not self._heard:
+            # Not before: a PROXY header, which says who it is, has come by now.
+            self._heard = True
+            self.session.identify(self.transport.getPeer(), self.transport.getHost())
+        if self._encapsulation is not None:
+            data = self._decapsulated(data)
+        if self._relay is not None:
+            self._relay.up.data(data)
+            return
+        self._buffer += data
+        self.advance()
+        if not self._paused and len(self._buffer) > self.session.server.limits.early:
+            self._paused = True
+            self.transport.pauseProducing()
+
+    def readConnectionLost(self) -> None:
+        """See L{IHalfCloseableProtocol}."""
+        self.eof = True
+        if self.closing:
+            self.transport.loseConnection()
+        elif self._relay is not None:
+            self._relay.up.eof()
+            self._relay.finish_if_over()
+        else:
+            self.advance()
+
+    def writeConnectionLost(self) -> None:
+        """See L{IHalfCloseableProtocol}.  We asked for it, so there is nothing to learn."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """See L{Protocol}."""
+        if self._relay is not None:
+            self._relay.client_lost(reason)
+        else:
+            self._settle(Outcome.CLIENT_LEFT)
+            self._end()
+
+    def shut_down(self, *, now: bool) -> None:
+        """
+        The server stops.
+
+        @param now: end whatever there is; otherwise only what has no request yet.
+        """
+        if self._relay is not None:
+            if now:
+                self._relay.abort(SHUTDOWN)
+        elif now or self.session.command is None:
+            self.abort(Outcome.SHUTDOWN)
+
+    # Octets.
+
+    def send(self, data: bytes) -> None:
+        """
+        @param data: goes to the client, wrapped where that was agreed on.
+        """
+        if data:
+            self._out.write(data)
+
+    def take_all(self) -> bytes:
+        """
+        @return: the octets that have come and that nobody has had yet.
+        """
+        return self.take(len(self._buffer))
+
+    def take(self, count: int) -> bytes:
+        """
+        @return: the first octets of those that nobody has had yet.
+        """
+        data, self._buffer = self._buffer[:count], self._buffer[count:]
+        self._consumed += count
+        return data
+
+    def give_back(self, rest: bytes) -> None:
+        """
+        @param rest: octets that were taken, and belong to what comes next.
+        """
+        self._consumed -= len(rest)
+        self._buffer = rest + self._buffer
+
+    def encapsulate(self, encapsulation: IEncapsulation) -> None:
+        """
+        Wrap everything from here on, what has already come included.
+
+        @param encapsulation: what a method agreed on with the client.
+        """
+        self._encapsulation = encapsulation
+        self._out = Encapsulated(self.transport, encapsulation)
+        wrapped, self._buffer = self._buffer, b""
+        if wrapped:
+            self._buffer = self._decapsulated(wrapped)
+
+    def _decapsulated(self, data: bytes) -> bytes:
+        assert self._encapsulation is not None
+        try:
+            return self._encapsulation.decapsulate(data)
+        except Exception:  # noqa: BLE001 (a stranger's code, and a stranger's octets)
+            self.abort(Outcome.MALFORMED, "what the client sent cannot be decapsulated")
+            return b""
+
+    def resume(self) -> None:
+        """Read on, where reading stopped because enough had come."""
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
+
+    # The relay.
+
+    def relay_with(self, origin: Origin) -> None:
+        """
+        Relay from here on; what has come early goes first.
+
+        @param origin: the other side.
+        """
+        server = self.session.server
+        self.session.no_deadline()
+        self._relay = relay = Relay(
+            self._out,
+            origin.transport,
+            server.clock,
+            server.timeouts.idle,
+            server.timeouts.closing,
+            self._relayed,
+        )
+        if self._buffer:
+            early, self._buffer = self._buffer, b""
+            relay.up.data(early)
+        origin.attach(relay)
+        if self.eof:
+            self.readConnectionLost()
+        else:
+            self.resume()
+
+    def _relayed(self) -> None:
+        relay = self._relay
+        assert relay is not None
+        self.session.received, self.session.sent = relay.up.octets, relay.down.octets
+        self.session.end = relay.end
+        self._end()
+
+    # The end.
+
+    def close(self, reply: bytes, outcome: Outcome, rule: str = "") -> None:
+        """
+        Send the last octets, and close so that they arrive.
+
+        @param reply: what to send.
+        @param outcome: why, for the log.
+        @param rule: why, in detail.
+        """
+        if self.closing:
+            return
+        self.send(reply)
+        self._settle(outcome, rule)
+        self.session.deadline(self.session.server.timeouts.closing, self.transport.abortConnection)
+        half_close = half_closer(self._out)
+        if half_close is None or self.eof:
+            self.transport.loseConnection()
+        else:
+            half_close()
+            self.resume()
+
+    def abort(self, outcome: Outcome, rule: str = "") -> None:
+        """
+        End the connection with a reset.
+
+        @param outcome: why, for the log.
+        @param rule: why, in detail.
+        """
+        if self._relay is not None:
+            self._relay.abort(rule)
+        else:
+            self._settle(outcome, rule)
+            self.transport.abortConnection()
+
+    def _settle(self, outcome: Outcome, rule: str = "") -> None:
+        """The first outcome is the one that counts."""
+        if self.closing:
+            return
+        self.closing = True
+        session = self.session
+        session.outcome, session.rule = outcome, rule
+        if session.command is None:
+            session.handshake = self._consumed + len(self._buffer)
+        self._buffer = b""
+        self.abandon()
+
+    def _end(self) -> None:
+        self.over()
+        self.session.closed()

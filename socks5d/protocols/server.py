@@ -1,0 +1,112 @@
+"""What all the sessions of a factory share."""
+
+from collections.abc import Iterable, Sequence
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from socks5d.bounded import Complaints
+from socks5d.interfaces import USERID, IAuthenticator, IEgress, ISessionObserver
+from socks5d.model import Limits, Opened, Record, Timeouts
+from socks5d.protocols.capacity import Capacity
+from socks5d.rules.gate import Gate
+
+
+class Server:
+    """
+    @ivar clock: the reactor's timers.
+    @ivar gate: decides about requests.
+    @ivar egress: reaches out.
+    @ivar timeouts: how long things may take.
+    @ivar limits: how much there may be.
+    @ivar capacity: counts the sessions.
+    @ivar listener: what the listener is called in requests and records.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        gate: Gate,
+        egress: IEgress,
+        authenticators: Sequence[IAuthenticator],
+        observers: Iterable[ISessionObserver],
+        timeouts: Timeouts,
+        limits: Limits,
+        capacity: Capacity,
+        listener: str,
+    ) -> None:
+        """
+        @param authenticators: in the order of preference.
+        @param observers: are told of every session.
+        @raise ValueError: when two authenticators own the same method, or one owns
+            what is no method.
+        """
+        self.clock = clock
+        self.gate = gate
+        self.egress = egress
+        self.timeouts = timeouts
+        self.limits = limits
+        self.capacity = capacity
+        self.listener = listener
+        self._observers = tuple(observers)
+        self._complaints = Complaints(clock, self._log)
+        self._authenticators: dict[int, IAuthenticator] = {}
+        for authenticator in authenticators:
+            method = authenticator.method
+            if method in self._authenticators:
+                what = "USERID" if method == USERID else f"method {method}"
+                raise ValueError(f"two authenticators for {what}")
+            if method != USERID and not 0 <= method <= 254:
+                raise ValueError(f"no SOCKS 5 method: {method}")
+            self._authenticators[method] = authenticator
+
+    def choose(self, offered: bytes) -> IAuthenticator | None:
+        """
+        @param offered: the METHODs a client has.
+        @return: the authenticator of ours that comes first, or None.
+        """
+        for method, authenticator in self._authenticators.items():
+            if method != USERID and method in offered:
+                return authenticator
+        return None
+
+    def userid_authenticator(self) -> IAuthenticator | None:
+        """
+        @return: who judges SOCKS 4's USERID, or None.
+        """
+        return self._authenticators.get(USERID)
+
+    def opened(self, event: Opened) -> None:
+        """
+        @param event: goes to the observers.
+        """
+        for observer in self._observers:
+            try:
+                observer.opened(event)
+            except Exception:  # noqa: BLE001 (a stranger's code)
+                self._complaints.complain("a session observer failed", Failure())
+
+    def ended(self, record: Record) -> None:
+        """
+        A session is over.
+
+        @param record: goes to the observers.
+        """
+        self.capacity.leave()
+        for observer in self._observers:
+            try:
+                observer.closed(record)
+            except Exception:  # noqa: BLE001 (a stranger's code)
+                self._complaints.complain("a session observer failed", Failure())
+
+    def blame(self, failure: Failure) -> None:
+        """
+        Say that something of ours, or of an authenticator's or an egress's, broke.
+
+        @param failure: with its traceback.
+        """
+        self._complaints.complain("a session failed on an error it should not have met", failure)

@@ -1,0 +1,366 @@
+"""Username and password over credentials checkers: those that accept, refuse, fail and hang."""
+
+import hmac
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from twisted.cred.checkers import (
+    ANONYMOUS,
+    ICredentialsChecker,
+    InMemoryUsernamePasswordDatabaseDontUse,
+)
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, capturedLogs
+from twisted.python.failure import Failure
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from socks5d.auth import PasswordAuthenticator
+from socks5d.auth.password import UsernamePassword
+from socks5d.interfaces import IAuthenticator, INegotiation
+from socks5d.model import Authenticated, Client, Identity, More, NotAuthenticated
+from socks5d.wire.userpass import Credentials, encode_credentials
+
+SECONDS = 10.0
+ACCEPTED, REFUSED = b"\x01\x00", b"\x01\x01"
+SECRET = b"open-sesame"
+GOOD = encode_credentials(Credentials(b"alice", SECRET))
+WRONG = encode_credentials(Credentials(b"alice", b"wrong"))
+
+
+@implementer(ICredentialsChecker)
+class Checker:
+    """
+    Does as it is told.
+
+    @ivar asked: the credentials it was given.
+    """
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self.asked: list[UsernamePassword] = []
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        self.asked.append(credentials)
+        if isinstance(self._answer, BaseException):
+            raise self._answer
+        return self._answer
+
+
+def database(**users: str) -> ICredentialsChecker:
+    """Twisted's own checker."""
+    checker: ICredentialsChecker = InMemoryUsernamePasswordDatabaseDontUse(
+        **{name: password.encode() for name, password in users.items()}
+    )
+    return checker
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def logs() -> Iterator[Sequence[LogEvent]]:
+    """What is logged meanwhile."""
+    with capturedLogs() as captured:
+        yield captured
+
+
+def begin(clock: Clock, *checkers: ICredentialsChecker) -> INegotiation:
+    return PasswordAuthenticator(checkers, clock, SECONDS).negotiate(Client(None))
+
+
+def heard(answer: Any) -> list[Any]:
+    """What a step's Deferred says, now or later."""
+    assert isinstance(answer, Deferred)
+    said: list[Any] = []
+    answer.addBoth(said.append)
+    return said
+
+
+def told(clock: Clock, checkers: Sequence[Any], data: bytes = GOOD) -> Any:
+    """What a client is told at once."""
+    said = heard(begin(clock, *checkers).receive(data))
+    assert len(said) == 1
+    return said[0]
+
+
+def test_it_is_an_authenticator(clock: Clock) -> None:
+    authenticator = PasswordAuthenticator([database()], clock, SECONDS)
+    assert verifyObject(IAuthenticator, authenticator)
+    assert verifyObject(INegotiation, authenticator.negotiate(Client(None)))
+    assert (authenticator.method, authenticator.refusal) == (2, REFUSED)
+
+
+def test_each_client_has_a_negotiation_of_its_own(clock: Clock) -> None:
+    authenticator = PasswordAuthenticator([database(alice=SECRET.decode())], clock, SECONDS)
+    one, other = authenticator.negotiate(Client(None)), authenticator.negotiate(Client(None))
+    one.receive(GOOD[:5])
+    other.receive(WRONG[:3])
+    assert isinstance(heard(one.receive(GOOD[5:]))[0], Authenticated)
+    assert isinstance(heard(other.receive(WRONG[3:]))[0], NotAuthenticated)
+
+
+def test_credentials_are_what_a_checker_expects() -> None:
+    assert verifyObject(IUsernamePassword, UsernamePassword(b"alice", SECRET))
+
+
+# Accepting and refusing.
+
+
+def test_the_right_password_lets_in(clock: Clock) -> None:
+    step = told(clock, [database(alice=SECRET.decode())])
+    assert step == Authenticated(Identity("alice", "password"), ACCEPTED)
+
+
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [
+        (b"alice", b"wrong"),
+        (b"alice", b""),
+        (b"", SECRET),
+        (b"", b""),
+        (b"Alice", SECRET),
+        (b"alice\0", SECRET),
+        (b"mallory", SECRET),
+        (b"alice", SECRET + b" "),
+        (b"\xff", b"\xff"),
+    ],
+)
+def test_anything_else_is_an_ordinary_failure(
+    clock: Clock, logs: Sequence[LogEvent], username: bytes, password: bytes
+) -> None:
+    data = encode_credentials(Credentials(username, password))
+    step = told(clock, [database(alice=SECRET.decode())], data)
+    assert isinstance(step, NotAuthenticated)
+    assert (step.send, step.reason) == (REFUSED, "wrong username or password")
+    assert logs == []
+
+
+def test_an_empty_name_and_password_can_be_right(clock: Clock) -> None:
+    step = told(clock, [database(**{"": ""})], encode_credentials(Credentials(b"", b"")))
+    assert step == Authenticated(Identity("", "password"), ACCEPTED)
+
+
+def test_a_checker_is_given_the_octets_as_they_came(clock: Clock) -> None:
+    checker = Checker(b"somebody")
+    told(clock, [checker], encode_credentials(Credentials(b"\xff\0 a", b"\xfe\0 p")))
+    assert (checker.asked[0].username, checker.asked[0].password) == (b"\xff\0 a", b"\xfe\0 p")
+
+
+@pytest.mark.parametrize(
+    ("avatar", "name"),
+    [
+        (b"alice@example.com", "alice@example.com"),
+        ("alice@example.com", "alice@example.com"),
+        ("j\u00f6rg".encode(), "j\u00f6rg"),
+        (b"\xff", "\udcff"),
+        (b"", "alice"),
+        (ANONYMOUS, "alice"),
+        (None, "alice"),
+        (42, "42"),
+    ],
+)
+def test_the_checker_gives_the_name_and_the_client_where_it_gives_none(
+    clock: Clock, avatar: object, name: str
+) -> None:
+    step = told(clock, [Checker(avatar)])
+    assert step == Authenticated(Identity(name, "password"), ACCEPTED)
+
+
+def test_what_a_refused_client_claims_is_told_as_it_came(clock: Clock) -> None:
+    data = encode_credentials(Credentials(b"x\nsession=1 \xff", b"secret"))
+    step = told(clock, [database()], data)
+    assert step.claimed == "x\nsession=1 \udcff"
+
+
+# However it is cut up.
+
+
+def test_fed_octet_by_octet_it_wants_more_until_the_last(clock: Clock) -> None:
+    checker = Checker(b"alice")
+    negotiation = begin(clock, checker)
+    assert negotiation.receive(b"") == More()
+    for octet in GOOD[:-1]:
+        assert negotiation.receive(bytes((octet,))) == More()
+    assert checker.asked == []
+    step = heard(negotiation.receive(GOOD[-1:]))
+    assert step == [Authenticated(Identity("alice", "password"), ACCEPTED)]
+
+
+@pytest.mark.parametrize("cut", range(len(GOOD) + 1))
+def test_what_follows_the_password_is_kept(clock: Clock, cut: int) -> None:
+    data = GOOD + b"\x05\x01\x00"
+    negotiation = begin(clock, Checker(b"alice"))
+    first = negotiation.receive(data[:cut])
+    step = heard(first if isinstance(first, Deferred) else negotiation.receive(data[cut:]))[0]
+    assert isinstance(step, Authenticated)
+    assert step.rest == (data[cut:] if cut < len(GOOD) else b"")[len(GOOD) - cut :]
+
+
+@pytest.mark.parametrize("ver", [0, 2, 5, 71])
+def test_another_version_is_refused_at_once(clock: Clock, ver: int) -> None:
+    checker = Checker(b"alice")
+    step = begin(clock, checker).receive(bytes((ver,)))
+    assert isinstance(step, NotAuthenticated)
+    assert step.send == REFUSED
+    assert checker.asked == []
+
+
+# Several checkers.
+
+
+def test_the_first_checker_that_accepts_counts_and_no_more_are_asked(clock: Clock) -> None:
+    last = Checker(b"last")
+    step = told(clock, [database(alice="other"), Checker(b"second"), last])
+    assert step.identity == Identity("second", "password")
+    assert last.asked == []
+
+
+def test_when_none_accepts_all_were_asked(clock: Clock) -> None:
+    checkers = [Checker(UnauthorizedLogin()), Checker(UnauthorizedLogin())]
+    assert isinstance(told(clock, checkers), NotAuthenticated)
+    assert [len(checker.asked) for checker in checkers] == [1, 1]
+
+
+def test_a_checker_cannot_spoil_the_credentials_for_the_next(clock: Clock) -> None:
+    @implementer(ICredentialsChecker)
+    class Spoiler(Checker):
+        def requestAvatarId(self, credentials: Any) -> Any:
+            credentials.username, credentials.password = b"root", b"root"
+            raise UnauthorizedLogin
+
+    second = Checker(b"alice")
+    told(clock, [Spoiler(None), second])
+    assert (second.asked[0].username, second.asked[0].password) == (b"alice", SECRET)
+
+
+# Checkers that fail.
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), KeyError(b"alice"), OSError(5, "I/O")])
+def test_a_checker_that_raises_accepts_nobody(
+    clock: Clock, logs: Sequence[LogEvent], error: Exception
+) -> None:
+    step = told(clock, [Checker(error)])
+    assert isinstance(step, NotAuthenticated)
+    assert step.send == REFUSED
+    assert [event["text"] for event in logs] == [
+        "a credentials checker failed, which accepts nobody"
+    ]
+
+
+def test_a_checker_that_raises_does_not_keep_the_next_from_accepting(clock: Clock) -> None:
+    step = told(clock, [Checker(RuntimeError("boom")), Checker(b"second")])
+    assert step.identity.name == "second"
+
+
+def test_a_checker_that_was_cancelled_by_somebody_else_has_not_accepted(clock: Clock) -> None:
+    cancelled: Deferred[bytes] = Deferred()
+    cancelled.cancel()
+    step = told(clock, [Checker(cancelled), Checker(b"second")])
+    assert isinstance(step, Authenticated)
+    assert step.identity.name == "second"
+
+
+def test_a_slow_checker_is_waited_for(clock: Clock) -> None:
+    pending: Deferred[bytes] = Deferred()
+    said = heard(begin(clock, Checker(pending)).receive(GOOD))
+    clock.advance(SECONDS - 0.001)
+    assert said == []
+    pending.callback(b"alice")
+    assert said == [Authenticated(Identity("alice", "password"), ACCEPTED)]
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_checker_that_hangs_accepts_nobody(clock: Clock, logs: Sequence[LogEvent]) -> None:
+    cancelled: list[object] = []
+    pending: Deferred[bytes] = Deferred(cancelled.append)
+    said = heard(begin(clock, Checker(pending)).receive(GOOD))
+    clock.advance(SECONDS)
+    assert isinstance(said[0], NotAuthenticated)
+    assert said[0].send == REFUSED
+    assert cancelled == [pending]
+    assert len(logs) == 1
+
+
+def test_an_acceptance_that_comes_too_late_lets_nobody_in(clock: Clock) -> None:
+    pending: Deferred[bytes] = Deferred(lambda deferred: deferred.callback(b"alice"))
+    said = heard(begin(clock, Checker(pending)).receive(GOOD))
+    clock.advance(SECONDS)
+    assert len(said) == 1
+    assert isinstance(said[0], NotAuthenticated)
+
+
+def test_after_a_checker_that_hangs_the_next_is_asked(clock: Clock) -> None:
+    said = heard(begin(clock, Checker(Deferred()), Checker(b"second")).receive(GOOD))
+    clock.advance(SECONDS)
+    assert said[0].identity.name == "second"
+
+
+def test_the_checkers_share_their_time(clock: Clock) -> None:
+    slow: Deferred[bytes] = Deferred()
+    said = heard(begin(clock, Checker(Deferred()), Checker(slow)).receive(GOOD))
+    clock.advance(SECONDS / 2)
+    clock.advance(SECONDS / 2 - 0.001)
+    slow.callback(b"slow")
+    assert said[0].identity.name == "slow"
+
+
+def test_a_client_that_leaves_cancels_the_checker(clock: Clock, logs: Sequence[LogEvent]) -> None:
+    cancelled: list[object] = []
+    pending: Deferred[bytes] = Deferred(cancelled.append)
+    second = Checker(b"second")
+    step = begin(clock, Checker(pending), second).receive(GOOD)
+    said = heard(step)
+    assert isinstance(step, Deferred)
+    step.cancel()
+    assert cancelled == [pending]
+    assert isinstance(said[0], Failure)
+    assert said[0].check(CancelledError)
+    assert second.asked == []
+    assert (clock.getDelayedCalls(), logs) == ([], [])
+
+
+# Secrecy.
+
+
+def test_a_password_is_in_no_repr_and_no_log(clock: Clock, logs: Sequence[LogEvent]) -> None:
+    checker = Checker(RuntimeError("boom"))
+    negotiation = begin(clock, checker)
+    negotiation.receive(GOOD[:-1])
+    shown = [repr(negotiation), str(negotiation)]
+    step = heard(negotiation.receive(GOOD[-1:]))
+    shown += [repr(step), repr(checker.asked[0]), str(checker.asked[0])]
+    shown += [repr(event) + str(event.get("log_failure")) for event in logs]
+    shown += [event["log_failure"].getTraceback(detail="default") for event in logs]
+    assert len(logs) == 1
+    assert [text for text in shown if SECRET.decode() in text] == []
+    assert "alice" in repr(checker.asked[0])
+
+
+def test_hostile_names_do_not_break_out_of_a_repr() -> None:
+    assert repr(UsernamePassword(b"a\n\x1b[2J", SECRET)) == r"<UsernamePassword a\n\x1b[2J>"
+
+
+def test_passwords_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[object, object]] = []
+
+    def compare_digest(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return real(one, other)
+
+    real = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    offered = UsernamePassword(b"alice", SECRET)
+    assert offered.checkPassword(SECRET)
+    assert not offered.checkPassword(b"wrong")
+    assert not offered.checkPassword(b"")
+    assert compared == [(SECRET, SECRET), (SECRET, b"wrong"), (SECRET, b"")]

@@ -1,0 +1,147 @@
+"""Straight out: which family, which source, how long; on a reactor that only takes notes."""
+
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from twisted.internet import error
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from zope.interface.verify import verifyObject
+
+from socks5d.egress import DirectEgress, FixedResolver
+from socks5d.interfaces import IEgress
+from socks5d.model import SourceAddresses, Timeouts
+from socks5d.wire.address import IPAddress
+
+FOUR, OTHER, SIX = (ip_address(text) for text in ("192.0.2.1", "192.0.2.2", "2001:db8::1"))
+SOURCE = SourceAddresses.of([ip_address("192.0.2.99"), ip_address("2001:db8::99")])
+
+
+class Egress:
+    """
+    An egress on a reactor that takes notes.
+
+    @ivar made: the protocols that were made.
+    """
+
+    def __init__(self, source: SourceAddresses | None = None) -> None:
+        self.reactor = MemoryReactorClock()
+        timeouts = Timeouts(connect=7, attempt=0.5)
+        reactor: Any = self.reactor
+        self.egress = DirectEgress(reactor, timeouts, source=source, resolver=FixedResolver({}))
+        self.made: list[Protocol] = []
+        self.heard: list[Any] = []
+
+    def connect(self, *addresses: IPAddress, port: int = 443) -> Deferred[Any]:
+        connecting: Deferred[Any] = self.egress.connect(addresses, port, self._protocol)
+        connecting.addBoth(self.heard.append)
+        return connecting
+
+    def _protocol(self) -> Protocol:
+        self.made.append(Protocol())
+        return self.made[-1]
+
+    def dialled(self) -> list[tuple[str, int]]:
+        return [(client[0], client[1]) for client in self.reactor.tcpClients]
+
+    def sources(self) -> list[Any]:
+        return [client[4] for client in self.reactor.tcpClients]
+
+    def stands(self, number: int = 0) -> None:
+        """The so-manieth connection stands."""
+        factory = self.reactor.tcpClients[number][2]
+        connector = self.reactor.connectors[number]
+        factory.startedConnecting(connector)
+        protocol = factory.buildProtocol(connector.getDestination())
+        assert protocol is not None
+        protocol.makeConnection(StringTransport())
+
+    def fails(self, number: int = 0) -> None:
+        """The so-manieth connection is refused."""
+        factory = self.reactor.tcpClients[number][2]
+        factory.startedConnecting(self.reactor.connectors[number])
+        factory.clientConnectionFailed(
+            self.reactor.connectors[number], Failure(error.ConnectionRefusedError(111))
+        )
+
+
+def test_it_is_an_egress() -> None:
+    assert verifyObject(IEgress, Egress().egress)
+
+
+@pytest.mark.parametrize("address", [FOUR, SIX])
+def test_an_address_is_dialled_as_it_is(address: IPAddress) -> None:
+    egress = Egress()
+    egress.connect(address, port=8443)
+    assert egress.dialled() == [(str(address), 8443)]
+    assert egress.reactor.tcpClients[0][3] == 7
+    assert egress.sources() == [None]
+    family = egress.reactor.connectors[0].getDestination()
+    assert type(family).__name__ == f"IPv{address.version}Address"
+
+
+@pytest.mark.parametrize(("address", "source"), [(FOUR, "192.0.2.99"), (SIX, "2001:db8::99")])
+def test_it_is_dialled_from_the_source_of_its_family(address: IPAddress, source: str) -> None:
+    egress = Egress(SOURCE)
+    egress.connect(address)
+    assert egress.sources() == [(source, 0)]
+
+
+def test_a_family_without_a_source_has_the_kernels() -> None:
+    egress = Egress(SourceAddresses(ipv4=ip_address("192.0.2.99")))
+    egress.connect(SIX)
+    assert egress.sources() == [None]
+
+
+def test_the_protocol_is_the_one_that_was_made_for_the_connection() -> None:
+    egress = Egress()
+    egress.connect(FOUR)
+    assert egress.made == []
+    egress.stands()
+    assert egress.heard == egress.made
+    assert len(egress.made) == 1
+    assert egress.made[0].transport is not None
+
+
+def test_a_refused_connection_fails_as_that() -> None:
+    egress = Egress()
+    egress.connect(FOUR)
+    egress.fails()
+    assert egress.heard[0].check(error.ConnectionRefusedError)
+
+
+def test_several_addresses_race() -> None:
+    egress = Egress()
+    egress.connect(FOUR, OTHER, SIX)
+    assert egress.dialled() == [(str(FOUR), 443)]
+    egress.reactor.advance(0.5)
+    assert egress.dialled() == [(str(FOUR), 443), (str(SIX), 443)]
+    egress.fails(0)
+    assert egress.dialled()[2] == (str(OTHER), 443)
+    for number in (1, 2):
+        egress.reactor.tcpClients[number][2].startedConnecting(egress.reactor.connectors[number])
+    egress.stands(1)
+    assert egress.heard == egress.made
+    assert egress.reactor.connectors[2].stoppedConnecting
+
+
+def test_cancelling_stops_every_connection() -> None:
+    egress = Egress()
+    connecting = egress.connect(FOUR, SIX)
+    egress.reactor.advance(0.5)
+    for number in (0, 1):
+        egress.reactor.tcpClients[number][2].startedConnecting(egress.reactor.connectors[number])
+    connecting.cancel()
+    assert [each.stoppedConnecting for each in egress.reactor.connectors] == [True, True]
+    assert egress.heard[0].check(CancelledError)
+
+
+def test_names_go_to_the_resolver_that_was_given() -> None:
+    reactor: Any = MemoryReactorClock()
+    egress = DirectEgress(reactor, resolver=FixedResolver({"a.test": [SIX, FOUR]}))
+    heard: list[object] = []
+    egress.resolve("a.test").addCallback(heard.append)
+    assert heard == [[SIX, FOUR]]

@@ -1,0 +1,435 @@
+"""What is written of a session, and a file that is full, moved or out of reach."""
+
+import errno
+import io
+import json
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, capturedLogs
+from zope.interface.verify import verifyObject
+
+from socks5d.interfaces import ISessionObserver
+from socks5d.model import (
+    ANONYMOUS,
+    Client,
+    Command,
+    Identity,
+    Opened,
+    Outcome,
+    Record,
+    Request,
+)
+from socks5d.sessionlog import (
+    REOPEN_INTERVAL,
+    AccessLog,
+    SessionLog,
+    client_text,
+    host_port,
+    identity_text,
+    record_fields,
+)
+
+CLIENT = Client(ip_address("192.0.2.10"), 50000, None, "tcp:1080")
+GRANTED = Record(
+    id=7,
+    started=1700000000.25,
+    seconds=1.5,
+    client=CLIENT,
+    version="5",
+    method=2,
+    identity=Identity("alice", "password"),
+    claimed=None,
+    command=Command.CONNECT,
+    asked="example.com",
+    port=443,
+    address=ip_address("2001:db8::1"),
+    outcome=Outcome.GRANTED,
+    rule="allow *",
+    end="finished",
+    received=10,
+    sent=20,
+    handshake=30,
+)
+NOTHING = Record(
+    id=8,
+    started=0,
+    seconds=0,
+    client=Client(None),
+    version="",
+    method=None,
+    identity=ANONYMOUS,
+    claimed=None,
+    command=None,
+    asked=None,
+    port=0,
+    address=None,
+    outcome=Outcome.MALFORMED,
+    rule="",
+    end="",
+    received=0,
+    sent=0,
+    handshake=1,
+)
+
+
+@pytest.fixture
+def logs() -> Iterator[Sequence[LogEvent]]:
+    """What is logged meanwhile."""
+    with capturedLogs() as captured:
+        yield captured
+
+
+def line(record: Record) -> str:
+    """The line of a session."""
+    with capturedLogs() as captured:
+        SessionLog().closed(record)
+    assert len(captured) == 1
+    text: str = captured[0]["text"]
+    return text
+
+
+# The line.
+
+
+def test_they_are_observers(tmp_path: Path) -> None:
+    assert verifyObject(ISessionObserver, SessionLog())
+    log = AccessLog(tmp_path / "log", Clock())
+    assert verifyObject(ISessionObserver, log)
+    log.close()
+
+
+def test_a_line_says_everything_in_one_order() -> None:
+    assert line(GRANTED) == (
+        "session=7 client=192.0.2.10:50000 listener=tcp:1080 version=5 identity=password:alice "
+        "claimed=- command=CONNECT asked=example.com:443 address=[2001:db8::1]:443 "
+        'result=granted rule="allow *" end=finished received=10 sent=20 seconds=1.500'
+    )
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    assert line(NOTHING) == (
+        "session=8 client=local listener=- version=- identity=- claimed=- command=- asked=- "
+        "address=- result=malformed rule=- end=- received=0 sent=0 seconds=0.000"
+    )
+
+
+def test_a_client_that_left_without_a_word_is_not_worth_a_line(logs: Sequence[LogEvent]) -> None:
+    SessionLog().closed(evolve(NOTHING, outcome=Outcome.CLIENT_LEFT, handshake=0))
+    assert logs == []
+    SessionLog().closed(evolve(NOTHING, outcome=Outcome.CLIENT_LEFT, handshake=1))
+    assert len(logs) == 1
+
+
+def test_nothing_is_written_when_a_session_opens(logs: Sequence[LogEvent], tmp_path: Path) -> None:
+    log = AccessLog(tmp_path / "log", Clock())
+    for observer in (SessionLog(), log):
+        observer.opened(Opened(1, Request(CLIENT, "5"), None))
+    log.close()
+    assert logs == []
+    assert (tmp_path / "log").read_text() == ""
+
+
+def test_the_record_goes_along_with_the_line_for_other_observers(logs: Sequence[LogEvent]) -> None:
+    SessionLog().closed(GRANTED)
+    assert logs[0]["session"] is GRANTED
+    assert logs[0]["log_format"] == "{text}"
+
+
+def test_braces_in_a_name_are_no_format() -> None:
+    assert "asked={log_source}:443 " in line(evolve(GRANTED, asked="{log_source}"))
+
+
+@given(st.text(max_size=40))
+def test_whatever_name_was_proved_it_stays_one_word_of_one_line(name: str) -> None:
+    text = line(evolve(GRANTED, identity=Identity(name, "password")))
+    assert text.isprintable()
+    words = text.split(" ")
+    assert len(words) == len(line(GRANTED).split(" "))
+    assert words[4].startswith("identity=password:")
+
+
+@given(st.text(max_size=40))
+def test_whatever_a_rule_is_called_the_line_is_one_line(rule: str) -> None:
+    text = line(evolve(GRANTED, rule=rule))
+    assert text.isprintable()
+    assert " end=finished received=10 " in text
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [("192.0.2.1", "192.0.2.1:80"), ("2001:db8::1", "[2001:db8::1]:80"), ("a.test", "a.test:80")],
+)
+def test_a_host_and_a_port_are_told_apart(host: str, text: str) -> None:
+    assert host_port(host, 80) == text
+
+
+def test_a_client_without_an_address_is_local() -> None:
+    assert client_text(Client(None)) == "local"
+    assert client_text(Client(ip_address("::1"), 5)) == "[::1]:5"
+
+
+def test_nobody_in_particular_is_a_dash_and_an_empty_name_is_not() -> None:
+    assert identity_text(ANONYMOUS) == "-"
+    assert identity_text(Identity("", "password")) == "password:"
+    assert identity_text(Identity("a b\n", "userid")) == r"userid:a\x20b\n"
+
+
+# JSON.
+
+
+def test_a_record_has_its_fields() -> None:
+    assert record_fields(GRANTED) == {
+        "time": "2023-11-14T22:13:20.250+00:00",
+        "session": 7,
+        "client": "192.0.2.10",
+        "client_port": 50000,
+        "listener": "tcp:1080",
+        "version": "5",
+        "method": 2,
+        "identity": "alice",
+        "identity_source": "password",
+        "claimed": None,
+        "command": "CONNECT",
+        "asked": "example.com",
+        "port": 443,
+        "address": "2001:db8::1",
+        "result": "granted",
+        "rule": "allow *",
+        "end": "finished",
+        "received": 10,
+        "sent": 20,
+        "seconds": 1.5,
+    }
+
+
+def test_what_is_not_known_is_null() -> None:
+    fields = record_fields(NOTHING)
+    unknown = {key for key, value in fields.items() if value is None}
+    assert unknown == {
+        "client",
+        "version",
+        "method",
+        "identity",
+        "claimed",
+        "command",
+        "asked",
+        "address",
+        "end",
+    }
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_every_record_is_one_line_of_ascii_json(name: str, claimed: str) -> None:
+    raw = io.BytesIO()
+    log = AccessLog(Path("log"), Clock(), lambda path: io.TextIOWrapper(raw, "ascii"))
+    log.closed(evolve(GRANTED, identity=Identity(name, "x"), claimed=claimed, rule=claimed))
+    written = raw.getvalue()
+    assert written.count(b"\n") == 1
+    assert written.endswith(b"\n")
+    fields = json.loads(written)
+    assert (fields["claimed"], fields["rule"]) == (claimed, claimed)
+    assert all(32 <= octet < 127 for octet in written[:-1])
+
+
+# The file.
+
+
+def ids(path: Path) -> list[int]:
+    return [json.loads(text)["session"] for text in path.read_text().splitlines()]
+
+
+def test_records_are_appended_and_there_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text('{"session":1}\n')
+    log = AccessLog(path, Clock())
+    log.closed(GRANTED)
+    assert ids(path) == [1, 7]
+    log.closed(NOTHING)
+    assert ids(path) == [1, 7, 8]
+    log.close()
+
+
+def test_a_file_that_cannot_be_opened_is_told_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        AccessLog(tmp_path / "none" / "log", Clock())
+
+
+def test_when_the_file_was_moved_a_new_one_is_opened(
+    tmp_path: Path, logs: Sequence[LogEvent]
+) -> None:
+    clock, path = Clock(), tmp_path / "log"
+    log = AccessLog(path, clock)
+    log.closed(GRANTED)
+    path.rename(tmp_path / "log.1")
+    clock.advance(REOPEN_INTERVAL)
+    log.closed(NOTHING)
+    assert (ids(tmp_path / "log.1"), ids(path)) == ([7], [8])
+    log.close()
+    assert logs == []
+
+
+def test_a_file_that_is_still_there_stays_open(tmp_path: Path, logs: Sequence[LogEvent]) -> None:
+    clock, path = Clock(), tmp_path / "log"
+    opened: list[Path] = []
+
+    def open_file(path: Path) -> io.TextIOWrapper:
+        opened.append(path)
+        return path.open("a", encoding="ascii")
+
+    log = AccessLog(path, clock, open_file)
+    for _ in range(3):
+        clock.advance(REOPEN_INTERVAL)
+        log.closed(GRANTED)
+    log.close()
+    assert ids(path) == [7, 7, 7]
+    assert opened == [path]
+    assert logs == []
+
+
+def test_when_another_file_took_its_place_that_one_is_written(tmp_path: Path) -> None:
+    clock, path = Clock(), tmp_path / "log"
+    log = AccessLog(path, clock)
+    path.rename(tmp_path / "log.1")
+    path.write_text('{"session":1}\n')
+    clock.advance(REOPEN_INTERVAL)
+    log.closed(GRANTED)
+    assert (ids(tmp_path / "log.1"), ids(path)) == ([], [1, 7])
+    log.close()
+
+
+def test_it_is_looked_for_once_a_second(tmp_path: Path) -> None:
+    clock, path = Clock(), tmp_path / "log"
+    log = AccessLog(path, clock)
+    path.rename(tmp_path / "log.1")
+    clock.advance(REOPEN_INTERVAL - 0.001)
+    log.closed(GRANTED)
+    assert ids(tmp_path / "log.1") == [7]
+    assert not path.exists()
+    log.close()
+
+
+def test_a_relative_path_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    clock = Clock()
+    log = AccessLog(Path("log"), clock)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "log").unlink()
+    clock.advance(REOPEN_INTERVAL)
+    log.closed(GRANTED)
+    assert ids(tmp_path / "log") == [7]
+    log.close()
+
+
+def test_a_file_that_cannot_be_opened_again_is_written_where_it_went(
+    tmp_path: Path, logs: Sequence[LogEvent]
+) -> None:
+    clock, folder = Clock(), tmp_path / "folder"
+    folder.mkdir()
+    log = AccessLog(folder / "log", clock)
+    folder.rename(tmp_path / "moved")
+    for _ in range(3):
+        clock.advance(REOPEN_INTERVAL)
+        log.closed(GRANTED)
+    assert ids(tmp_path / "moved" / "log") == [7, 7, 7]
+    assert [event["text"] for event in logs] == ["the access log was moved and cannot be reopened"]
+    log.close()
+
+
+def test_a_file_that_cannot_be_looked_for_is_written_where_it_is(
+    tmp_path: Path, logs: Sequence[LogEvent]
+) -> None:
+    # As after giving up privileges, when its folder is out of reach.
+    clock, folder = Clock(), tmp_path / "folder"
+    folder.mkdir()
+    log = AccessLog(folder / "log", clock)
+    folder.rename(tmp_path / "moved")
+    folder.write_text("no folder any more")
+    for _ in range(3):
+        clock.advance(REOPEN_INTERVAL)
+        log.closed(GRANTED)
+    assert ids(tmp_path / "moved" / "log") == [7, 7, 7]
+    assert len(logs) == 1
+    log.close()
+
+
+class Disk(io.RawIOBase):
+    """
+    A disk that can be full, below a file of the real kinds.
+
+    @ivar full: whether it is.
+    @ivar written: what was written.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = False
+        self.written = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.written += bytes(data)
+        return len(data)
+
+    def records(self) -> list[Any]:
+        return [json.loads(text) for text in self.written.decode("ascii").splitlines()]
+
+
+def open_disk(disk: Disk) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedWriter(disk), "ascii")
+
+
+def test_a_full_disk_hurts_nobody_and_is_complained_of_once(logs: Sequence[LogEvent]) -> None:
+    disk = Disk()
+    log = AccessLog(Path("log"), Clock(), lambda path: open_disk(disk))
+    disk.full = True
+    for _ in range(100):
+        log.closed(GRANTED)
+    assert disk.written == b""
+    assert [event["text"] for event in logs] == ["the access log cannot be written"]
+    assert "No space left" in logs[0]["log_failure"].getErrorMessage()
+
+
+def test_when_there_is_room_again_every_line_is_a_whole_record(logs: Sequence[LogEvent]) -> None:
+    disk = Disk()
+    log = AccessLog(Path("log"), Clock(), lambda path: open_disk(disk))
+    disk.full = True
+    for number in range(200):
+        log.closed(evolve(GRANTED, id=number))
+    disk.full = False
+    log.closed(NOTHING)
+    log.closed(NOTHING)
+    records = disk.records()
+    assert [record["session"] for record in records[-2:]] == [8, 8]
+
+
+def test_a_new_file_is_written_even_if_the_old_one_cannot_be_closed(
+    tmp_path: Path, logs: Sequence[LogEvent]
+) -> None:
+    # What the full disk did not take is tried again when the file is closed.
+    clock, path = Clock(), tmp_path / "log"
+    files = iter([Path("/dev/full"), path])
+    log = AccessLog(path, clock, lambda path: next(files).open("a", encoding="ascii"))
+    log.closed(evolve(GRANTED, id=1))
+    clock.advance(REOPEN_INTERVAL)
+    log.closed(evolve(GRANTED, id=2))
+    log.closed(evolve(GRANTED, id=3))
+    clock.advance(REOPEN_INTERVAL)
+    log.closed(evolve(GRANTED, id=4))
+    assert ids(path)[-2:] == [3, 4]
+    log.close()
+    assert "the access log cannot be written" in [event["text"] for event in logs]
