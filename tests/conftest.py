@@ -1,9 +1,12 @@
 """Fixtures of the whole suite."""
 
 import os
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, settings
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, capturedLogs
 
 from tests.support import running
 
@@ -21,3 +24,16 @@ def reactor_thread() -> None:
 def in_ci() -> bool:
     """In CI nothing is skipped: what is missing fails."""
     return bool(os.environ.get("CI"))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Time that a test turns."""
+    return Clock()
+
+
+@pytest.fixture
+def logs() -> Iterator[Sequence[LogEvent]]:
+    """What is logged meanwhile."""
+    with capturedLogs() as captured:
+        yield captured

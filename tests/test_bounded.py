@@ -1,29 +1,17 @@
 """Deadlines that cannot be missed, and complaints that cannot fill a disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, Logger, capturedLogs
+from twisted.logger import LogEvent, Logger
 from twisted.python.failure import Failure
 
 from socks5d.bounded import Complaints, DeadlinePassed, bounded
 
 SECONDS = 10.0
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def logs() -> Iterator[Sequence[LogEvent]]:
-    """What is logged meanwhile."""
-    with capturedLogs() as captured:
-        yield captured
 
 
 def heard(deferred: Deferred[Any]) -> list[Any]:

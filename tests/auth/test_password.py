@@ -1,7 +1,7 @@
 """Username and password over credentials checkers: those that accept, refuse, fail and hang."""
 
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, capturedLogs
+from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -59,18 +59,6 @@ def database(**users: str) -> ICredentialsChecker:
         **{name: password.encode() for name, password in users.items()}
     )
     return checker
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def logs() -> Iterator[Sequence[LogEvent]]:
-    """What is logged meanwhile."""
-    with capturedLogs() as captured:
-        yield captured
 
 
 def begin(clock: Clock, *checkers: ICredentialsChecker) -> INegotiation:

@@ -1,6 +1,9 @@
 """What these tests share: running twistd to its end, and a session to try a server with."""
 
+import os
 import re
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -23,10 +26,12 @@ ON_LOOPBACK = ("--listen", "tcp:0:interface=127.0.0.1")
 
 _PASS_SOCKET_ON = """\
 import os, socket, sys
-listener = socket.create_server((sys.argv[1], 0))
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+listener = socket.create_server((sys.argv[1], 0), family=family)
 print("inherits", *listener.getsockname()[:2], flush=True)
 os.dup2(listener.fileno(), 3)
-os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="socks", LISTEN_PID=str(os.getpid()))
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
@@ -34,18 +39,43 @@ os.execv(sys.argv[2], sys.argv[2:])
 def run_twistd(
     *arguments: str, own: Sequence[str] = FOREGROUND, cwd: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Runs C{twistd socks5d} until it ends by itself."""
-    with TemporaryDirectory() as folder:
-        return subprocess.run(
+    """
+    Runs C{twistd socks5d}, which should end by itself; waits until no process is left
+    of it, and ends a daemon that should not be there.
+    """
+    with TemporaryDirectory() as temporary, until_gone() as held:
+        folder = cwd or Path(temporary)
+        done = subprocess.run(
             [str(TWISTD), *own, "socks5d", *arguments],
-            cwd=cwd or folder,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
+            pass_fds=[held],
             timeout=PATIENCE,
             check=False,
         )
+        pid_file = folder / "twistd.pid"
+        if done.returncode == 0 and pid_file.exists():
+            os.kill(int(pid_file.read_text()), signal.SIGKILL)
+    return done
+
+
+@contextmanager
+def until_gone() -> Iterator[int]:
+    """
+    Gives a file descriptor to pass on to a process, and waits at the end until it and
+    its children are gone, daemons too.
+    """
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as end:
+        try:
+            yield writing
+        finally:
+            os.close(writing)
+        assert select.select([end], [], [], PATIENCE)[0], "a process does not end"
+        assert end.read() == b""
 
 
 def inheriting(host: str = "127.0.0.1") -> tuple[str, ...]:
@@ -73,19 +103,10 @@ def twistd_in(
         running.process.wait(PATIENCE)
 
 
-def addresses(server: Twistd, count: int) -> list[Address]:
-    """Where the first so many listeners listen, in their order."""
-    found: list[Address] = []
-    lines = iter(range(1 << 16))
-    while len(found) < count:
-        number = next(lines)
-        # Waits until there are so many lines.
-        server.wait_for(r"listening on")
-        pattern = r"listening on \[?([0-9a-f.:]+?)\]?:(\d+) "
-        listening = [m for line in list(server.lines) if (m := re.search(pattern, line))]
-        found = [(m[1], int(m[2])) for m in listening]
-        assert number < 1 << 15
-    return found[:count]
+def address_of(server: Twistd, listen: str) -> Address:
+    """Where the listener with this description listens."""
+    match = server.wait_for(rf"listening on \[?([0-9a-f.:]+?)\]?:(\d+) \({re.escape(listen)}\)")
+    return match[1], int(match[2])
 
 
 def echoes(connection: socket.socket, text: bytes = b"over and out") -> None:
@@ -96,11 +117,10 @@ def echoes(connection: socket.socket, text: bytes = b"over and out") -> None:
 
 def asks_and_echoes(connection: socket.socket) -> None:
     """On a connection to a server: a whole session, to an origin of our own."""
-    with origin(echo) as (host, port):
+    with origin(echo) as (host, port), connection:
         assert greet(connection) == socks5.NO_AUTHENTICATION
         assert request5(connection, destination(host, port)).code == socks5.SUCCEEDED
         echoes(connection)
-        connection.close()
 
 
 def serves(server: Address) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.program.certificates import make_certificate
 from tests.program.launching import (
     ON_LOOPBACK,
+    REACH_LOOPBACK,
     inheriting,
     one_line,
     run_twistd,
@@ -65,7 +66,7 @@ def test_nobody_runs_an_open_proxy_over_tls_by_accident(listen: str, certificate
     names_the_ways_out(refused("--listen", f"{listen}:{key}"))
 
 
-@pytest.mark.parametrize("listen", OPEN)
+@pytest.mark.parametrize("listen", ["tcp:0", "tcp6:0", "haproxy:tcp:0:interface=0.0.0.0"])
 def test_nobody_runs_an_open_proxy_in_the_background_by_accident(
     listen: str, tmp_path: Path
 ) -> None:
@@ -120,7 +121,6 @@ def test_it_listens_everywhere_once_it_is_told_who_or_from_where(
     with twistd(*arguments, listen=listen) as server:
         host, _ = server.address()
         assert host == ("::" if r"\:\:" in listen else "0.0.0.0")
-        assert server.stop() == 0, server.output()
 
 
 def test_a_proxy_that_listens_everywhere_serves_those_it_is_told_to() -> None:
@@ -131,9 +131,8 @@ def test_a_proxy_that_listens_everywhere_serves_those_it_is_told_to() -> None:
 
 @pytest.mark.parametrize("interface", ["127.0.0.1", "127.1.2.3", r"\:\:1", "localhost"])
 def test_listening_on_loopback_needs_neither(interface: str) -> None:
-    with twistd(listen=f"tcp:0:interface={interface}") as server:
-        server.address()
-        assert server.stop() == 0, server.output()
+    with twistd(*REACH_LOOPBACK, listen=f"tcp:0:interface={interface}") as server:
+        serves(server.address())
 
 
 # Listeners.
@@ -242,12 +241,10 @@ def test_a_password_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None
     assert str(path) in refused(*ON_LOOPBACK, "--auth", f"file:{path}")
 
 
-@pytest.mark.parametrize("option", ["--allow", "--deny"])
 @pytest.mark.parametrize(
     "dest",
     [
         "",
-        " ",
         "a name",
         "a..b",
         "-?-",
@@ -269,25 +266,29 @@ def test_a_password_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None
         "m\u00fcnchen.example",
     ],
 )
-def test_a_destination_that_is_none_is_refused(option: str, dest: str) -> None:
-    assert refused(*ON_LOOPBACK, option, dest).startswith(f"socks5d: {option}: ")
+def test_a_destination_that_is_none_is_refused(dest: str) -> None:
+    assert refused(*ON_LOOPBACK, "--allow", dest).startswith("socks5d: --allow: ")
 
 
-@pytest.mark.parametrize("option", ["--allow-from", "--deny-from"])
 @pytest.mark.parametrize(
     "network", ["", "example.com", "192.0.2.1/24", "192.0.2.0/33", "192.0.2.1:80", "*", "::/129"]
 )
-def test_a_network_that_is_none_is_refused(option: str, network: str) -> None:
-    assert refused(*ON_LOOPBACK, option, network).startswith(f"socks5d: {option}: ")
+def test_a_network_that_is_none_is_refused(network: str) -> None:
+    assert refused(*ON_LOOPBACK, "--allow-from", network).startswith("socks5d: --allow-from: ")
+
+
+@pytest.mark.parametrize("option", ["--allow", "--deny", "--allow-from", "--deny-from"])
+def test_an_option_that_is_wrong_is_named(option: str) -> None:
+    assert refused(*ON_LOOPBACK, option, "192.0.2.1/24").startswith(f"socks5d: {option}: ")
 
 
 def test_a_network_with_host_bits_is_refused_with_the_remedy() -> None:
     assert "'10.0.0.0/8'" in refused(*ON_LOOPBACK, "--allow-from", "10.0.0.1/8")
 
 
-def test_a_user_id_that_no_client_can_send_is_refused() -> None:
-    line = refused(*ON_LOOPBACK, "--userid", "a" * 256)
-    assert line.startswith("socks5d: --userid: ")
+def test_a_user_id_that_is_no_text_is_refused() -> None:
+    # How an argument that is not UTF-8 comes.
+    assert refused(*ON_LOOPBACK, "--userid", "\udcff").startswith("socks5d: --userid: ")
 
 
 @pytest.mark.parametrize("option", ["--authenticator", "--ruleset"])
@@ -323,6 +324,9 @@ def test_an_access_log_that_cannot_be_written_is_refused(path: str) -> None:
         ("--userid",),
         ("--version=3",),
         ("surplus\nline",),
+        ("--nonsense\nline",),
+        ("--listen", "nonsense\nline:0"),
+        ("--access-log", "/nowhere\nline/access.log"),
     ],
     ids=ascii,
 )
@@ -339,6 +343,7 @@ def test_what_is_no_option_is_refused(arguments: tuple[str, ...]) -> None:
         ("listen = ", "TOML"),
         ("\xff\xfe", "TOML"),
         ("colour = 'red'", "colour"),
+        ("\"colour\\nof\" = 'red'", "colour"),
         ("listen = 1080", "listen"),
         ("listen = ['tcp:0', 5]", "listen"),
         ("listen = ['']", "listen"),

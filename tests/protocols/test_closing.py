@@ -17,6 +17,7 @@ from tests.support.origins import (
     receive_all,
     receive_exactly,
     reset,
+    unanswering,
     until_gone,
 )
 from tests.support.running import Observed, proxy
@@ -175,20 +176,11 @@ def test_a_relay_without_traffic_ends_with_a_reset() -> None:
 
 def test_a_client_that_leaves_while_it_is_being_connected_is_forgotten() -> None:
     """Nothing of its attempt stays behind."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        host, port = full.getsockname()
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex((host, port))
-        seen = Observed()
-        with proxy(seen) as server:
-            connection = client.dial(server)
-            client.greet(connection)
-            request = socks5.Request(1, client.destination(host, port))
-            connection.sendall(socks5.encode_request(request))
-            reset(connection)
-            record = seen.record()
-            assert record.outcome is Outcome.CLIENT_LEFT
-        for filler in fillers:
-            filler.close()
+    seen = Observed()
+    with unanswering() as (host, port), proxy(seen) as server:
+        connection = client.dial(server)
+        client.greet(connection)
+        request = socks5.Request(1, client.destination(host, port))
+        connection.sendall(socks5.encode_request(request))
+        reset(connection)
+        assert seen.record().outcome is Outcome.CLIENT_LEFT

@@ -20,7 +20,14 @@ from socks5d.rules import DestinationRules, PermitUnprotected, parse_destination
 from socks5d.wire import socks4, socks5
 from socks5d.wire.address import Address, IPAddress
 from tests.support import client
-from tests.support.origins import closed_port, echo, origin, receive_all, receive_exactly
+from tests.support.origins import (
+    closed_port,
+    echo,
+    origin,
+    receive_all,
+    receive_exactly,
+    unanswering,
+)
 from tests.support.running import Observed, proxy, reactor
 
 
@@ -200,19 +207,10 @@ def test_no_answer_within_the_deadline_is_a_time_out() -> None:
 
 
 def test_success_is_not_told_before_the_connection_stands() -> None:
-    """A backlog that is full leaves the connection attempt without an answer."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        host, port = full.getsockname()
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex((host, port))
-        with proxy(timeouts=Timeouts(connect=0.3)) as server:
-            connection, reply = client.connect5(server, host, port)
-            with connection:
-                assert reply.code == socks5.TTL_EXPIRED
-        for filler in fillers:
-            filler.close()
+    with unanswering() as (host, port), proxy(timeouts=Timeouts(connect=0.3)) as server:
+        connection, reply = client.connect5(server, host, port)
+        with connection:
+            assert reply.code == socks5.TTL_EXPIRED
 
 
 def test_rules_are_asked_for_the_name_before_it_is_resolved() -> None:

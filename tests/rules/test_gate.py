@@ -1,12 +1,12 @@
 """The one door: whatever a ruleset does, what comes out is a decision, and mostly a denial."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, capturedLogs
+from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -27,18 +27,6 @@ SECONDS = 10.0
 FAILED = Decision(Verdict.DENY, "the ruleset failed to decide")
 STAGES = (for_client(), for_name("example.com"), for_address("192.0.2.1"))
 STAGE_NAMES = ("client", "name", "address")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def logs() -> Iterator[Sequence[LogEvent]]:
-    """What is logged meanwhile."""
-    with capturedLogs() as captured:
-        yield captured
 
 
 def gate(ruleset: IRuleset, clock: Clock, protection: Protection | None = None) -> Gate:

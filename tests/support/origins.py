@@ -4,7 +4,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from tests.support.running import PATIENCE, Address
 
@@ -88,6 +88,19 @@ def origin(handler: Handler, host: str = "127.0.0.1", backlog: int = 128) -> Ite
             thread.join(PATIENCE)
     if problems:
         raise AssertionError("an origin failed") from problems[0]
+
+
+@contextmanager
+def unanswering() -> Iterator[Address]:
+    """A server whose queue is full: connection attempts to it get no answer."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address: Address = full.getsockname()
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        yield address
 
 
 def closed_port(host: str = "127.0.0.1") -> int:
