@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import field, fields, frozen
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import (
+    ICredentialsChecker,
+    InMemoryUsernamePasswordDatabaseDontUse,
+)
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
@@ -106,7 +109,14 @@ def make_checker(description: str) -> ICredentialsChecker:
     except Exception as error:  # noqa: BLE001 (a stranger's code)
         text = str(error) if not argument else f"its argument is wrong ({type(error).__name__})"
         raise ValueError(f"{kind!r}: {text}; see --help-auth-type {kind}") from None
+    if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
+        # Twisted's plugin for "memory" fills it with text, which no client's octets equal.
+        checker.users = {_octets(name): _octets(word) for name, word in checker.users.items()}
     return checker
+
+
+def _octets(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
 
 
 def _require_file(path: str) -> None:

@@ -4,6 +4,19 @@
 LIMIT = 300
 
 
+def one_line(text: str) -> str:
+    """
+    Escape what would break a line, and nothing else: for messages to the operator.
+
+    @param text: a message that may repeat what somebody wrote.
+    @return: printable characters and spaces only.
+    """
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
+        for each in text
+    )
+
+
 def printable(text: bytes | str) -> str:
     """
     Escape what a client, a server or a daemon on somebody's machine sent.

@@ -1,6 +1,7 @@
 """The program as an L{IService<twisted.application.service.IService>}: settings to listeners."""
 
 import resource
+import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -20,6 +21,7 @@ from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, Use
 from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.config import ConfigError, Settings
 from socks5d.egress import DirectEgress, is_own
+from socks5d.escape import one_line
 from socks5d.interfaces import USERID, IAuthenticator, IRuleset, ISessionObserver
 from socks5d.protocols import Capacity, SOCKSFactory
 from socks5d.protocols.session import socket_address
@@ -45,8 +47,15 @@ class StartupError(SystemExit, Exception):
 
     twistd takes note of an L{Exception} while it starts (it tells the parent of a
     daemon, and removes the PID file) and then lets it through; as a L{SystemExit}
-    it ends the process with its text and status 1, without a traceback.
+    it ends the process with status 1 and without a traceback.
     """
+
+    def __init__(self, text: str) -> None:
+        """
+        @param text: one line for the operator.
+        """
+        super().__init__(text)
+        self.code = 1
 
 
 def session_limit(wanted: int, descriptors: int) -> int:
@@ -235,8 +244,11 @@ class SOCKSService(Service):
     def _cannot_start(self, listener: str, failure: Failure) -> NoReturn:
         for port in self.ports:
             port.stopListening()
-        text = f"socks5d: listen {listener!r}: {failure.getErrorMessage()}"
+        text = one_line(f"socks5d: listen {listener!r}: {failure.getErrorMessage()}")
         self._log.critical("{text}", text=text)
+        if sys.__stderr__ is not None:
+            # twistd has made a part of the log of sys.stderr by now.
+            sys.__stderr__.write(text + "\n")
         raise StartupError(text)
 
     def stopService(self) -> Deferred[None]:

@@ -15,6 +15,7 @@ from twisted.python import usage
 
 from socks5d import __version__
 from socks5d.config import ConfigError, Item, Settings, make_settings, read_file
+from socks5d.escape import one_line
 from socks5d.interfaces import ISessionObserver
 from socks5d.naming import authenticator_plugins, ruleset_plugins
 from socks5d.service import SOCKSService
@@ -31,7 +32,8 @@ class Options(usage.Options, AuthOptionMixin):
     synopsis = "[options]"
     longdesc = (
         "A SOCKS 4, 4a and 5 proxy. Without options it serves this machine alone, on "
-        "127.0.0.1:1080, and connects to every destination that does not trust this host. "
+        "127.0.0.1:1080, and connects to every destination that does not trust this host; "
+        "those only a DEST that is an address or a CIDR lets clients reach. "
         "DEST is a CIDR, an address, a name, '*.name' or '*', each with an optional ':port' or "
         "':port-port'; IPv6 in brackets when a port follows."
     )
@@ -48,47 +50,39 @@ class Options(usage.Options, AuthOptionMixin):
         self._items.append((key, Item(option, value)))
 
     def opt_listen(self, endpoint: str) -> None:
-        """Listen on this Twisted endpoint; may be given again.
-        [default: tcp:1080:interface=127.0.0.1]"""
+        """Listen on this endpoint; repeatable. [default: tcp:1080:interface=127.0.0.1]"""
         self._add("listen", endpoint)
 
     def opt_auth(self, checker: str) -> None:
-        """Ask SOCKS 5 clients for a user name and a password that this checker accepts
-        (see --help-auth); may be given again: one that accepts is enough."""
+        """Ask SOCKS 5 clients for a password that this checker accepts; repeatable."""
         self._add("auth", checker)
 
     def opt_authenticator(self, authenticator: str) -> None:
-        """Also offer the method of this authenticator, NAME or NAME:ARGUMENT; may be given
-        again."""
+        """Offer the method of this authenticator too, NAME[:ARGUMENT]; repeatable."""
         self._add("authenticator", authenticator)
 
     def opt_ruleset(self, ruleset: str) -> None:
-        """Ask this ruleset, NAME or NAME:ARGUMENT, after every deny and before --allow; may be
-        given again. What no ruleset and no --allow permits is then denied."""
+        """Ask this ruleset, NAME[:ARGUMENT], between --deny and --allow; repeatable."""
         self._add("ruleset", ruleset)
 
     def opt_allow(self, destination: str) -> None:
-        """Let clients connect to DEST, and once this is given to nothing else; may be given
-        again. '*' is everything but what trusts this host, which only an address or a CIDR
-        lets them reach."""
+        """Let clients connect to DEST, and then to nothing else; repeatable."""
         self._add("allow", destination)
 
     def opt_deny(self, destination: str) -> None:
-        """Do not let clients connect to DEST, whatever --allow says; may be given again."""
+        """Do not let clients connect to DEST, whatever --allow says; repeatable."""
         self._add("deny", destination)
 
     def opt_allow_from(self, network: str) -> None:
-        """Serve clients from this CIDR, and once this is given no others; may be given again."""
+        """Serve clients from this CIDR, and then no others; repeatable."""
         self._add("allow_from", network)
 
     def opt_deny_from(self, network: str) -> None:
-        """Do not serve clients from this CIDR, whatever --allow-from says; may be given
-        again."""
+        """Do not serve clients from this CIDR; repeatable."""
         self._add("deny_from", network)
 
     def opt_userid(self, name: str) -> None:
-        """Let in SOCKS 4 clients with this USERID, and once this is given no others; may be
-        given again."""
+        """Let in SOCKS 4 clients with this USERID, and then no others; repeatable."""
         self._add("userid", name)
 
     def opt_access_log(self, path: str) -> None:
@@ -96,7 +90,7 @@ class Options(usage.Options, AuthOptionMixin):
         self._items.append(("access_log", Item("--access-log", path)))
 
     def opt_config(self, path: str) -> None:
-        """Read settings from this TOML file; what options say is added, or counts more."""
+        """Read settings from this TOML file; options are added, or count more."""
         self._file.extend(read_file(Path(path)))
 
     def opt_version(self) -> None:
@@ -115,7 +109,7 @@ class Options(usage.Options, AuthOptionMixin):
             super().parseOptions(options)
             self.settings = make_settings([*self._file, *self._items])
         except (usage.UsageError, ConfigError) as error:
-            raise SystemExit(f"socks5d: {error}") from None
+            raise _failure(error) from None
 
     def parseArgs(self, *args: str) -> None:
         """See L{usage.Options}."""
@@ -135,11 +129,17 @@ class Options(usage.Options, AuthOptionMixin):
         return "".join(parts)
 
 
+def _failure(problem: object) -> SystemExit:
+    """One line on the standard error, and status 1."""
+    return SystemExit(one_line(f"socks5d: {problem}"))
+
+
 def end_in_order(reactor: Any) -> None:
     """
     Make SIGTERM end the process with status 0 once everything is over.
 
-    Twisted stops the reactor too, but then has the process die of the signal.
+    Twisted stops the reactor too, but then has the process die of the signal.  One
+    that comes before the reactor runs is held back until then.
 
     @param reactor: one that runs, for it sets its own handlers when it starts.
     """
@@ -152,6 +152,7 @@ def end_in_order(reactor: Any) -> None:
             reactor.callFromThread(reactor.stop)
 
     signal.signal(signal.SIGTERM, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def makeService(options: Options) -> IService:
@@ -163,6 +164,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     settings = options.settings
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     reactor.callWhenRunning(end_in_order, reactor)
     # Loads what the resolver needs while there is still a root directory to load it from.
     socket.getaddrinfo("localhost", None)
@@ -172,7 +174,7 @@ def makeService(options: Options) -> IService:
             observers.append(AccessLog(settings.access_log, reactor))
         return SOCKSService(settings, reactor, observers)
     except ConfigError as error:
-        raise SystemExit(f"socks5d: {error}") from None
+        raise _failure(error) from None
     except OSError as error:
-        where = f"access log {error.filename}"
-        raise SystemExit(f"socks5d: {where} cannot be opened: {error.strerror}") from None
+        what = f"access log {error.filename} cannot be opened: {error.strerror}"
+        raise _failure(what) from None

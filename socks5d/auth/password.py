@@ -36,12 +36,15 @@ class UsernamePassword:
         self.username = username
         self.password = password
 
-    def checkPassword(self, password: bytes) -> bool:
+    def checkPassword(self, password: bytes | str) -> bool:
         """
         Compare in a time that does not tell where two passwords differ.
 
-        @param password: the right one.
+        @param password: the right one; some checkers have it as text, which is taken
+            for UTF-8.
         """
+        if isinstance(password, str):
+            password = password.encode("utf-8", "surrogateescape")
         return hmac.compare_digest(self.password, password)
 
     def __repr__(self) -> str:

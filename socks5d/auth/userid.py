@@ -38,7 +38,7 @@ class UserIDList:
         """
         @param names: user-ids, compared octet by octet as UTF-8.
         """
-        self._names = frozenset(name.encode("utf-8") for name in names)
+        self._names = frozenset(name.encode("utf-8", "surrogateescape") for name in names)
 
     def negotiate(self, client: Client) -> INegotiation:
         """See L{IAuthenticator}.  There is nothing to remember, so one serves all."""
@@ -47,7 +47,7 @@ class UserIDList:
     def receive(self, data: bytes) -> Step:
         """See L{INegotiation}."""
         if data in self._names:
-            return Authenticated(Identity(data.decode("utf-8"), "userid"))
+            return Authenticated(Identity(data.decode("utf-8", "surrogateescape"), "userid"))
         return NotAuthenticated(
             reason="userid not listed", claimed=data.decode("utf-8", "surrogateescape") or None
         )

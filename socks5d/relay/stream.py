@@ -14,7 +14,12 @@ from collections.abc import Callable
 from typing import Final
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IPushProducer,
+    IReactorTime,
+    IUNIXTransport,
+)
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -35,9 +40,11 @@ class Direction:
 
     @ivar octets: how many came from the source.
     @ivar ended: whether the source has said that nothing more comes.
+    @ivar paused: whether the source is not read, for the sink has enough.
+    @ivar held: whether the sink is still to be told that nothing more comes.
     """
 
-    __slots__ = ("_relay", "_sink", "_source", "ended", "octets")
+    __slots__ = ("_relay", "_sink", "_source", "ended", "held", "octets", "paused")
 
     def __init__(self, relay: "Relay", source: StreamTransport, sink: StreamTransport) -> None:
         self._relay = relay
@@ -45,6 +52,8 @@ class Direction:
         self._sink = sink
         self.octets = 0
         self.ended = False
+        self.paused = False
+        self.held = False
         sink.registerProducer(self, True)
 
     def data(self, data: bytes) -> None:
@@ -63,18 +72,28 @@ class Direction:
             self.ended = True
             self._relay.touch()
             self._sink.unregisterProducer()
+            self.held = True
+            self._relay.tell_eof()
+
+    def tell_eof(self) -> None:
+        """Tell the sink that nothing more comes."""
+        if self.held:
+            self.held = False
             send_eof(self._sink)
 
     def pauseProducing(self) -> None:
         """See L{IPushProducer}."""
         if not self.ended:
+            self.paused = True
             self._source.pauseProducing()
 
     def resumeProducing(self) -> None:
         """See L{IPushProducer}."""
         if not self.ended:
+            self.paused = False
             self._relay.touch()
             self._source.resumeProducing()
+            self._relay.tell_eof()
 
     def stopProducing(self) -> None:
         """See L{IPushProducer}.  The sink is gone; its protocol hears of it by itself."""
@@ -114,6 +133,7 @@ class Relay:
         self._closing = closing
         self._ended = ended
         self._closed = False
+        self._unix = IUNIXTransport.providedBy(client)
         self.end = ""
         self._touched = clock.seconds()
         self._timer: IDelayedCall = clock.callLater(idle, self._look)
@@ -123,6 +143,18 @@ class Relay:
     def touch(self) -> None:
         """Something moved."""
         self._touched = self._clock.seconds()
+
+    def tell_eof(self) -> None:
+        """
+        Tell the sides of each other's end.
+
+        A UNIX socket whose peer has closed is at once beyond writing to, which Twisted
+        takes for the loss of what can still be read from it.  So it is written to
+        only while it is being read.
+        """
+        if not (self._unix and self.up.paused):
+            self.down.tell_eof()
+        self.up.tell_eof()
 
     def client_lost(self, reason: Failure) -> None:
         """
@@ -170,7 +202,7 @@ class Relay:
     def _lost(
         self, direction: Direction, other: StreamTransport | None, reason: Failure, reset: str
     ) -> None:
-        if reason.check(ConnectionDone) is None and not self.end:
+        if reason.check(ConnectionDone) is None and not self.end and not self._over(direction):
             self.end = reset
         if other is None:
             self._timer.cancel()
@@ -187,6 +219,10 @@ class Relay:
             direction.eof()
             self._timer.reset(self._closing)
             self._idle = self._closing
+
+    def _over(self, direction: Direction) -> bool:
+        """Whether both had said all: then a UNIX socket ends as if it were reset."""
+        return self._unix and direction is self.up and self.up.ended and self.down.ended
 
     def _look(self) -> None:
         left = self._touched + self._idle - self._clock.seconds()

@@ -286,11 +286,6 @@ def test_a_network_with_host_bits_is_refused_with_the_remedy() -> None:
     assert "'10.0.0.0/8'" in refused(*ON_LOOPBACK, "--allow-from", "10.0.0.1/8")
 
 
-def test_a_user_id_that_is_no_text_is_refused() -> None:
-    # How an argument that is not UTF-8 comes.
-    assert refused(*ON_LOOPBACK, "--userid", "\udcff").startswith("socks5d: --userid: ")
-
-
 @pytest.mark.parametrize("option", ["--authenticator", "--ruleset"])
 @pytest.mark.parametrize("plugin", ["", "nonsense", "nonsense:argument", ":argument"])
 def test_a_plugin_that_there_is_not_is_refused(option: str, plugin: str) -> None:
