@@ -62,7 +62,7 @@ class Options(usage.Options, AuthOptionMixin):
         self._add("authenticator", authenticator)
 
     def opt_ruleset(self, ruleset: str) -> None:
-        """Ask this ruleset, NAME[:ARGUMENT], between --deny and --allow; repeatable."""
+        """Ask this ruleset, NAME[:ARGUMENT], after every deny; repeatable."""
         self._add("ruleset", ruleset)
 
     def opt_allow(self, destination: str) -> None:
@@ -70,7 +70,7 @@ class Options(usage.Options, AuthOptionMixin):
         self._add("allow", destination)
 
     def opt_deny(self, destination: str) -> None:
-        """Do not let clients connect to DEST, whatever --allow says; repeatable."""
+        """Do not let clients connect to DEST, allowed or not; repeatable."""
         self._add("deny", destination)
 
     def opt_allow_from(self, network: str) -> None:
@@ -124,7 +124,7 @@ class Options(usage.Options, AuthOptionMixin):
             ("Rulesets", ruleset_plugins()),
         )
         for title, known in plugins:
-            parts.append(f"{title}:\n")
+            parts.append(f"\n{title}:\n")
             parts += [f"  {plugin.name:<24} {plugin.description}\n" for plugin in known]
         return "".join(parts)
 

@@ -40,11 +40,9 @@ class Direction:
 
     @ivar octets: how many came from the source.
     @ivar ended: whether the source has said that nothing more comes.
-    @ivar paused: whether the source is not read, for the sink has enough.
-    @ivar held: whether the sink is still to be told that nothing more comes.
     """
 
-    __slots__ = ("_relay", "_sink", "_source", "ended", "held", "octets", "paused")
+    __slots__ = ("_relay", "_sink", "_source", "ended", "octets")
 
     def __init__(self, relay: "Relay", source: StreamTransport, sink: StreamTransport) -> None:
         self._relay = relay
@@ -52,8 +50,6 @@ class Direction:
         self._sink = sink
         self.octets = 0
         self.ended = False
-        self.paused = False
-        self.held = False
         sink.registerProducer(self, True)
 
     def data(self, data: bytes) -> None:
@@ -72,28 +68,18 @@ class Direction:
             self.ended = True
             self._relay.touch()
             self._sink.unregisterProducer()
-            self.held = True
-            self._relay.tell_eof()
-
-    def tell_eof(self) -> None:
-        """Tell the sink that nothing more comes."""
-        if self.held:
-            self.held = False
             send_eof(self._sink)
 
     def pauseProducing(self) -> None:
         """See L{IPushProducer}."""
         if not self.ended:
-            self.paused = True
             self._source.pauseProducing()
 
     def resumeProducing(self) -> None:
         """See L{IPushProducer}."""
         if not self.ended:
-            self.paused = False
             self._relay.touch()
             self._source.resumeProducing()
-            self._relay.tell_eof()
 
     def stopProducing(self) -> None:
         """See L{IPushProducer}.  The sink is gone; its protocol hears of it by itself."""
@@ -143,18 +129,6 @@ class Relay:
     def touch(self) -> None:
         """Something moved."""
         self._touched = self._clock.seconds()
-
-    def tell_eof(self) -> None:
-        """
-        Tell the sides of each other's end.
-
-        A UNIX socket whose peer has closed is at once beyond writing to, which Twisted
-        takes for the loss of what can still be read from it.  So it is written to
-        only while it is being read.
-        """
-        if not (self._unix and self.up.paused):
-            self.down.tell_eof()
-        self.up.tell_eof()
 
     def client_lost(self, reason: Failure) -> None:
         """

@@ -3,6 +3,8 @@ What a relay asks of a transport, and what transports of different make do about
 """
 
 from collections.abc import Callable
+from select import POLLHUP, poll
+from socket import socket
 from typing import Protocol as Shape
 
 from twisted.internet.interfaces import (
@@ -10,6 +12,7 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IPushProducer,
     ISSLTransport,
+    ISystemHandle,
     ITCPTransport,
     IUNIXTransport,
 )
@@ -83,13 +86,27 @@ def send_eof(transport: StreamTransport) -> None:
     Say that nothing more will be sent, after what was written.
 
     A FIN where the transport has one.  TLS has not: there it is the close alert,
-    which likewise leaves the other direction open until the peer answers it.
+    which likewise leaves the other direction open until the peer answers it.  A
+    UNIX socket whose peer has closed is told nothing: Twisted would take the failure
+    to tell it for the loss of what can still be read from it.
     """
+    if IUNIXTransport.providedBy(transport) and _hung_up(transport):
+        return
     half_close = half_closer(transport)
     if half_close is None:
         transport.loseConnection()
     else:
         half_close()
+
+
+def _hung_up(transport: object) -> bool:
+    """Whether the peer has closed both its directions."""
+    assert ISystemHandle.providedBy(transport)
+    handle = transport.getHandle()
+    assert isinstance(handle, socket)
+    poller = poll()
+    poller.register(handle, 0)
+    return any(event & POLLHUP for _, event in poller.poll(0))
 
 
 def half_closer(transport: object) -> Callable[[], None] | None:
