@@ -9,7 +9,7 @@ counts.
 import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,9 @@ from socks5d.rules import Destination, parse_destination, parse_network
 from socks5d.rules.prefixes import IPNetwork
 
 DEFAULT_LISTEN = ("tcp:1080:interface=127.0.0.1",)
+
+#: Whose PROXY headers are believed where nothing is set.
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
 T = TypeVar("T")
 
@@ -55,6 +58,7 @@ class Settings:
     @ivar deny_from: networks whose clients are not.
     @ivar userids: SOCKS 4 user-ids that are let in.
     @ivar protect: networks that are protected besides those that always are.
+    @ivar proxy_from: networks whose PROXY headers are believed.
     @ivar source: local addresses of outgoing connections.
     @ivar access_log: where JSON lines go, or None.
     @ivar socks4: whether SOCKS 4 and 4a are served.
@@ -73,6 +77,7 @@ class Settings:
     deny_from: tuple[IPNetwork, ...] = ()
     userids: tuple[str, ...] = ()
     protect: tuple[IPNetwork, ...] = ()
+    proxy_from: tuple[IPNetwork, ...] = LOOPBACK
     source: SourceAddresses = field(factory=SourceAddresses)
     access_log: Path | None = None
     socks4: bool = True
@@ -149,6 +154,7 @@ LISTS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "deny_from": ("deny_from", parse_network),
     "userid": ("userids", _text),
     "protect": ("protect", parse_network),
+    "proxy_from": ("proxy_from", parse_network),
     "source": ("source", ip_address),
 }
 

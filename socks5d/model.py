@@ -312,6 +312,8 @@ class Limits:
     @ivar addresses: addresses of one name that are judged and tried.
     @ivar lookups: names being resolved, or waiting for it, at once.
     @ivar threads: names being resolved at once.
+    @ivar attempts: second and further attempts to connect, each beside the first of
+        its session, at once.
     """
 
     sessions: int = field(default=0, validator=ge(0))
@@ -320,6 +322,7 @@ class Limits:
     addresses: int = field(default=16, validator=ge(1))
     lookups: int = field(default=1024, validator=ge(1))
     threads: int = field(default=32, validator=[ge(1), le(1024)])
+    attempts: int = field(default=64, validator=ge(0))
 
 
 @frozen(slots=True)

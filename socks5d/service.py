@@ -5,13 +5,13 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
+from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import (
     SSL4ServerEndpoint,
     _TCPServerEndpoint,
     _WrapperServerEndpoint,
-    serverFromString,
 )
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
@@ -23,8 +23,10 @@ from socks5d.config import ConfigError, Settings
 from socks5d.egress import DirectEgress, is_own
 from socks5d.escape import one_line
 from socks5d.interfaces import USERID, IAuthenticator, IRuleset, ISessionObserver
+from socks5d.model import Limits
 from socks5d.protocols import Capacity, SOCKSFactory
 from socks5d.protocols.session import socket_address
+from socks5d.proxyheader import FilteredEndpoint, endpoint_of
 from socks5d.rules import Chain, ClientRules, DestinationRules, Protection
 from socks5d.rules.chain import PERMIT_UNPROTECTED
 from socks5d.sessionlog import host_port
@@ -32,8 +34,7 @@ from socks5d.wire import socks4, socks5
 from socks5d.wire.address import UNSPECIFIED, Address
 from socks5d.wire.names import NotAName, canonical
 
-#: File descriptors that are not for sessions: the log, the poller, lookups under
-#: way, second attempts, and a few to spare.
+#: File descriptors for what always is: the log, the poller, listeners, a few to spare.
 RESERVED_DESCRIPTORS = 24
 #: What a session takes: the client's and the destination's.
 DESCRIPTORS_PER_SESSION = 2
@@ -58,15 +59,21 @@ class StartupError(SystemExit, Exception):
         self.code = 1
 
 
-def session_limit(wanted: int, descriptors: int) -> int:
+def within_descriptors(limits: Limits, descriptors: int) -> Limits:
     """
-    How many sessions there may be.
+    Share out file descriptors: a part at most for lookups and for attempts beside the
+    first, the rest for sessions.
 
-    @param wanted: what was set; 0 for as many as possible.
+    @param limits: what was set; C{sessions} 0 for as many as possible.
     @param descriptors: what the process may have open.
+    @return: what can be held.
     """
-    possible = max((descriptors - RESERVED_DESCRIPTORS) // DESCRIPTORS_PER_SESSION, 1)
-    return min(wanted, possible) if wanted else possible
+    free = max(descriptors - RESERVED_DESCRIPTORS, 0)
+    threads = max(min(limits.threads, free // 8), 1)
+    attempts = min(limits.attempts, free // 8)
+    possible = max((free - threads - attempts) // DESCRIPTORS_PER_SESSION, 1)
+    sessions = min(limits.sessions, possible) if limits.sessions else possible
+    return evolve(limits, sessions=sessions, threads=threads, attempts=attempts)
 
 
 def make_ruleset(settings: Settings) -> IRuleset:
@@ -102,11 +109,13 @@ def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator
 
 
 def authenticates(settings: Settings) -> bool:
-    """Whether nobody gets in without having shown who they are."""
-    named = settings.authenticators
-    if any(isinstance(each, (NoAuthentication, AnyUserID)) for each in named):
+    """Whether nobody gets in without having shown who they are.  A USERID shows nothing."""
+    methods = {authenticator.method for authenticator in settings.authenticators}
+    if settings.socks4 and (settings.userids or USERID in methods):
         return False
-    return bool(settings.checkers) or any(each.method != USERID for each in named)
+    if socks5.NO_AUTHENTICATION in methods:
+        return False
+    return bool(settings.checkers or methods - {USERID})
 
 
 def open_to_strangers(settings: Settings, host: Address | None) -> str | None:
@@ -120,8 +129,9 @@ def open_to_strangers(settings: Settings, host: Address | None) -> str | None:
         return None
     if settings.allow_from or authenticates(settings):
         return None
+    way_in = " by SOCKS 4, for a USERID proves nothing" if settings.userids else ""
     return (
-        f"{host_port(*host)} would be an open proxy: give --auth (who may use it) or "
+        f"{host_port(*host)} would be an open proxy{way_in}: give --auth (who may use it) or "
         "--allow-from (from where), or listen on 127.0.0.1"
     )
 
@@ -132,8 +142,10 @@ def listening_address(endpoint: IStreamServerEndpoint) -> Address | None:
 
     @return: None for what has no IP address, or will only tell when it listens.
     """
-    while isinstance(endpoint, _WrapperServerEndpoint):
-        endpoint = endpoint._wrappedEndpoint
+    while isinstance(endpoint, (_WrapperServerEndpoint, FilteredEndpoint)):
+        endpoint = (
+            endpoint.inner if isinstance(endpoint, FilteredEndpoint) else endpoint._wrappedEndpoint
+        )
     if not isinstance(endpoint, (_TCPServerEndpoint, SSL4ServerEndpoint)):
         return None
     try:
@@ -166,10 +178,12 @@ class SOCKSService(Service):
         self._settings = settings
         self._reactor = reactor
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.capacity = Capacity(session_limit(settings.limits.sessions, descriptors), reactor)
+        limits = within_descriptors(settings.limits, descriptors)
+        self.capacity = Capacity(limits.sessions, reactor)
         self.ports: list[IListeningPort] = []
+        self._listening = False
         self._protection = Protection(settings.protect, is_own=is_own)
-        self._egress = DirectEgress(reactor, settings.timeouts, settings.limits, settings.source)
+        self._egress = DirectEgress(reactor, settings.timeouts, limits, settings.source)
         self._ruleset = make_ruleset(settings)
         self._authenticators = make_authenticators(settings, reactor)
         self._listeners = [
@@ -178,7 +192,7 @@ class SOCKSService(Service):
 
     def _endpoint(self, description: str) -> IStreamServerEndpoint:
         try:
-            endpoint: IStreamServerEndpoint = serverFromString(self._reactor, description)
+            endpoint = endpoint_of(self._reactor, description, self._settings.proxy_from)
         except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
             text = str(error) or type(error).__name__
             raise ConfigError(f"listen {description!r}: {text}") from None
@@ -215,37 +229,51 @@ class SOCKSService(Service):
         @raise StartupError: when a listener cannot listen, or would be an open proxy.
         """
         super().privilegedStartService()
+        self._listening = True
         for endpoint, factory in self._listeners:
-            listening = endpoint.listen(factory)
-            listening.addCallback(self._listens, factory.server.listener)
+            name = factory.server.listener
+            listening = endpoint.listen(factory).addCallback(self._listens, name)
+            if not listening.called:
+                listening.addErrback(self._stop_late, name)
+                continue
             failures: list[Failure] = []
             listening.addErrback(failures.append)
             if failures:
-                self._cannot_start(factory.server.listener, failures[0])
+                self._cannot_start(name, failures[0])
 
     def startService(self) -> None:
         """See L{Service}.  Listens here where nobody called L{privilegedStartService}."""
-        if not self.ports:
+        if not self._listening:
             self.privilegedStartService()
         super().startService()
 
     def _listens(self, port: IListeningPort, listener: str) -> None:
-        self.ports.append(port)
         host = socket_address(port.getHost())
         advice = open_to_strangers(self._settings, host)
-        if advice is not None:
-            raise ConfigError(advice)
+        if advice is not None or not self._listening:
+            port.stopListening()
+            raise ConfigError(advice or "the service has stopped")
+        self.ports.append(port)
         if host is not None:
             self._protection.listeners.add(host)
         self.capacity.governs(port)
         where = host_port(*host) if host is not None else "a socket without an address"
         self._log.info("listening on {where} ({listener})", where=where, listener=listener)
 
+    def _problem(self, listener: str, failure: Failure) -> str:
+        text = one_line(f"socks5d: listen {listener!r}: {failure.getErrorMessage()}")
+        self._log.critical("{text}", text=text)
+        return text
+
+    def _stop_late(self, failure: Failure, listener: str) -> None:
+        """A listener that took its time cannot listen after all."""
+        self._problem(listener, failure)
+        self._reactor.stop()
+
     def _cannot_start(self, listener: str, failure: Failure) -> NoReturn:
         for port in self.ports:
             port.stopListening()
-        text = one_line(f"socks5d: listen {listener!r}: {failure.getErrorMessage()}")
-        self._log.critical("{text}", text=text)
+        text = self._problem(listener, failure)
         if sys.__stderr__ is not None:
             # twistd has made a part of the log of sys.stderr by now.
             sys.__stderr__.write(text + "\n")
@@ -257,6 +285,7 @@ class SOCKSService(Service):
         the rest its time to finish, and ends it.
         """
         super().stopService()
+        self._listening = False
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -36,6 +36,7 @@ allow_from = ["192.0.2.0/24"]
 deny_from = ["192.0.2.7"]
 userid = ["fred", ""]
 protect = ["172.16.0.0/12"]
+proxy_from = ["127.0.0.1"]
 source = ["192.0.2.1", "2001:db8::1"]
 access_log = "/var/log/socks5d.json"
 socks4 = false
@@ -57,6 +58,7 @@ early = 3
 addresses = 4
 lookups = 5
 threads = 6
+attempts = 7
 """
 
 
@@ -93,6 +95,7 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
     assert made.deny_from == (ip_network("192.0.2.7/32"),)
     assert made.userids == ("fred", "")
     assert made.protect == (ip_network("172.16.0.0/12"),)
+    assert made.proxy_from == (parse_network("127.0.0.1"),)
     assert made.source == SourceAddresses(ip_address("192.0.2.1"), ip_address("2001:db8::1"))
     assert made.access_log == Path("/var/log/socks5d.json")
     assert (made.socks4, made.socks5) == (False, True)
@@ -100,7 +103,7 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
         handshake=1, connect=2.5, decision=3, idle=4, closing=5, shutdown=0, attempt=0.1
     )
     assert made.limits == Limits(
-        sessions=1, handshake=2000, early=3, addresses=4, lookups=5, threads=6
+        sessions=1, handshake=2000, early=3, addresses=4, lookups=5, threads=6, attempts=7
     )
 
 

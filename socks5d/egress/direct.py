@@ -16,7 +16,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
-from socks5d.egress.race import race
+from socks5d.egress.race import Allowance, race
 from socks5d.egress.resolve import SystemResolver
 from socks5d.interfaces import IEgress
 from socks5d.model import Limits, SourceAddresses, Timeouts
@@ -57,13 +57,14 @@ class DirectEgress:
     ) -> None:
         """
         @param timeouts: C{connect} and C{attempt} are used.
-        @param limits: C{threads} and C{lookups} are used.
+        @param limits: C{threads}, C{lookups} and C{attempts} are used.
         @param source: local addresses to connect from.
         @param resolver: in the place of the system's.
         """
         limits = limits if limits is not None else Limits()
         self._reactor = reactor
         self._timeouts = timeouts if timeouts is not None else Timeouts()
+        self._allowance = Allowance(limits.attempts)
         self._source = source if source is not None else SourceAddresses()
         self._resolver = (
             resolver
@@ -84,7 +85,7 @@ class DirectEgress:
         def attempt(address: IPAddress) -> Deferred[IProtocol]:
             return self._endpoint(address, port).connect(factory)
 
-        return race(self._reactor, self._timeouts.attempt, addresses, attempt)
+        return race(self._reactor, self._timeouts.attempt, addresses, attempt, self._allowance)
 
     def _endpoint(self, address: IPAddress, port: int) -> IStreamClientEndpoint:
         v4 = address.version == 4

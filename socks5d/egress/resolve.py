@@ -55,10 +55,13 @@ class SystemResolver:
         self.pending += 1
         # The lookup cannot be cancelled, so what it takes up is counted until it
         # ends, by a Deferred that the caller cannot reach.
-        lookup: Deferred[Sequence[IPAddress]] = deferToThreadPool(
-            self._reactor, self._pool, lookup_name, name
-        )
         answer: Deferred[Sequence[IPAddress]] = Deferred()
+
+        def look_up() -> Sequence[IPAddress]:
+            # Whoever has left while it waited for its turn takes up nobody's time.
+            return [] if answer.called else lookup_name(name)
+
+        lookup = deferToThreadPool(self._reactor, self._pool, look_up)
 
         def done(result: Sequence[IPAddress] | Failure) -> None:
             self.pending -= 1

@@ -88,6 +88,10 @@ class SOCKSProtocol(ControlConnection):
         self._parser = parser
         self._then = then
 
+    def expecting(self) -> bool:
+        """See L{ControlConnection}."""
+        return self._parser is not None
+
     def advance(self) -> None:
         """See L{ControlConnection}."""
         while self._parser is not None and self._then is not None:
@@ -197,10 +201,14 @@ class SOCKSProtocol(ControlConnection):
             self.refuse(refusal.outcome, refusal.rule)
             return
         self._waiting = None
-        bound = socket_address(origin.transport.getHost())
-        self.send(self.granted(bound))
-        self.session.opened(bound)
-        self.relay_with(origin)
+        try:
+            bound = socket_address(origin.transport.getHost())
+            self.send(self.granted(bound))
+            self.session.opened(bound)
+            self.relay_with(origin)
+        except BaseException:
+            origin.transport.abortConnection()
+            raise
 
     def _connect_failed(self, failure: Failure) -> None:
         if self.closing:

@@ -2,9 +2,13 @@
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IPushProducer, IReactorTime
+from twisted.internet.tcp import Port
 from twisted.logger import Logger
 
 from socks5d.bounded import Complaints
+
+#: More than the clients that a port accepts in one burst.
+BURST = 256
 
 
 class Capacity:
@@ -22,6 +26,8 @@ class Capacity:
         self.limit = limit
         self.used = 0
         self._ports: list[IListeningPort] = []
+        self._clock = clock
+        self._braking = False
         self._idle: list[Deferred[None]] = []
         self._complaints = Complaints(clock, self._log)
 
@@ -30,6 +36,7 @@ class Capacity:
         @param port: a listener that feeds sessions counted here.
         """
         self._ports.append(port)
+        self._brake()
 
     def enter(self) -> bool:
         """
@@ -38,6 +45,9 @@ class Capacity:
         if self.used >= self.limit:
             return False
         self.used += 1
+        if not self._braking and self.limit - self.used < BURST:
+            self._braking = True
+            self._clock.callLater(0, self._brake)
         if self.used == self.limit:
             self._complaints.warn(
                 f"{self.limit} sessions, the limit: accepting waits for one to end"
@@ -46,6 +56,17 @@ class Capacity:
                 if IPushProducer.providedBy(port):
                     port.pauseProducing()
         return True
+
+    def _brake(self) -> None:
+        """
+        Near the limit, accept one client at a time.  Twisted's ports accept in bursts,
+        whose length they set anew after each, and do not stop in the middle of one.
+        """
+        self._braking = False
+        if self.limit - self.used < BURST:
+            for port in self._ports:
+                if isinstance(port, Port):
+                    port.numberAccepts = 1
 
     def leave(self) -> None:
         """A session that was counted has ended."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 
 from socks5d.egress.failures import NETWORK_ERRORS, outcome
+from socks5d.egress.race import interleaved
 from socks5d.model import Decision, Outcome, Refusal, Request, Verdict
 from socks5d.protocols.session import Session, socket_address
 from socks5d.relay import Origin
@@ -73,7 +74,7 @@ async def _permitted(session: Session, addresses: Sequence[IPAddress]) -> dict[I
     """
     permitted: dict[IPAddress, str] = {}
     denial = Refusal(Outcome.HOST_UNREACHABLE, "the name has no address")
-    for found in addresses[: session.server.limits.addresses]:
+    for found in interleaved(addresses)[: session.server.limits.addresses]:
         address = unmapped(found)
         try:
             decision = await judge(session, session.request(address))

@@ -59,6 +59,10 @@ class ControlConnection(Protocol):
         """More octets have come, or the client has said that no more will."""
         raise AssertionError("a subclass advances")
 
+    def expecting(self) -> bool:
+        """Whether a message is expected, and not yet whole."""
+        raise AssertionError("a subclass knows what it expects")
+
     def abandon(self) -> None:
         """The session is closing: whatever is under way for it is to be given up."""
         raise AssertionError("a subclass abandons")
@@ -101,7 +105,8 @@ class ControlConnection(Protocol):
             return
         self._buffer += data
         self.advance()
-        if not self._paused and len(self._buffer) > self.session.server.limits.early:
+        enough = len(self._buffer) > self.session.server.limits.early
+        if enough and not self._paused and not self.expecting():
             self._paused = True
             self.transport.pauseProducing()
 
@@ -117,7 +122,9 @@ class ControlConnection(Protocol):
             self.advance()
 
     def writeConnectionLost(self) -> None:
-        """See L{IHalfCloseableProtocol}.  We asked for it, so there is nothing to learn."""
+        """See L{IHalfCloseableProtocol}."""
+        if self._relay is not None:
+            self._relay.told(self._relay.down)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See L{Protocol}."""
@@ -184,10 +191,13 @@ class ControlConnection(Protocol):
     def _decapsulated(self, data: bytes) -> bytes:
         assert self._encapsulation is not None
         try:
-            return self._encapsulation.decapsulate(data)
+            plain = self._encapsulation.decapsulate(data)
+            if not isinstance(plain, bytes):
+                raise TypeError("an encapsulation gave something that is no bytes")
         except Exception:  # noqa: BLE001 (a stranger's code, and a stranger's octets)
             self.abort(Outcome.MALFORMED, "what the client sent cannot be decapsulated")
             return b""
+        return plain
 
     def resume(self) -> None:
         """Read on, where reading stopped because enough had come."""
@@ -241,9 +251,9 @@ class ControlConnection(Protocol):
         """
         if self.closing:
             return
-        self.send(reply)
         self._settle(outcome, rule)
         self.session.deadline(self.session.server.timeouts.closing, self.transport.abortConnection)
+        self.send(reply)
         half_close = half_closer(self._out)
         if half_close is None or self.eof:
             self.transport.loseConnection()

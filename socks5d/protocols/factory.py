@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 
 from socks5d.egress import DirectEgress, is_own
 from socks5d.egress.direct import Reactor
@@ -18,6 +18,14 @@ from socks5d.rules.protection import Protection
 
 #: Sessions at once, where nobody set a limit.
 DEFAULT_SESSIONS = 10_000
+
+
+class TurnedAway(Protocol):
+    """For a client more than there may be."""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.loseConnection()
 
 
 class SOCKSBaseFactory(Factory):
@@ -90,10 +98,10 @@ class SOCKSBaseFactory(Factory):
         )
         self.sessions: set[SOCKSProtocol] = set()
 
-    def buildProtocol(self, addr: IAddress | None) -> SOCKSProtocol | None:
-        """See L{Factory}."""
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """See L{Factory}.  Never gives None, which wrapping factories cannot take."""
         if not self.server.capacity.enter():
-            return None
+            return TurnedAway()
         return self.adopt(self.protocol(Session(self.server, addr)))
 
     def adopt(self, protocol: SOCKSProtocol) -> SOCKSProtocol:

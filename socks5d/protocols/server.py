@@ -1,6 +1,6 @@
 """What all the sessions of a factory share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -90,16 +90,21 @@ class Server:
             except Exception:  # noqa: BLE001 (a stranger's code)
                 self._complaints.complain("a session observer failed", Failure())
 
-    def ended(self, record: Record) -> None:
+    def ended(self, record: Callable[[], Record]) -> None:
         """
         A session is over.
 
-        @param record: goes to the observers.
+        @param record: makes what goes to the observers.
         """
         self.capacity.leave()
+        try:
+            made = record()
+        except Exception:  # noqa: BLE001 (it holds what strangers gave)
+            self.blame(Failure())
+            return
         for observer in self._observers:
             try:
-                observer.closed(record)
+                observer.closed(made)
             except Exception:  # noqa: BLE001 (a stranger's code)
                 self._complaints.complain("a session observer failed", Failure())
 

@@ -22,7 +22,7 @@ from socks5d.model import (
 )
 from socks5d.protocols.server import Server
 from socks5d.wire.address import Address, Host, IPAddress
-from socks5d.wire.names import unmapped
+from socks5d.wire.names import canonical
 
 _ids = count(1)
 
@@ -35,10 +35,13 @@ def socket_address(address: object) -> Address | None:
     if not isinstance(address, (TwistedIPv4, TwistedIPv6)):
         return None
     try:
-        return Address(unmapped(ip_address(address.host)), address.port)
+        host = canonical(ip_address(address.host))
     except ValueError:
         # What a PROXY header says is anybody's guess.
         return None
+    if isinstance(host, str) or not 0 <= address.port <= 65535:
+        return None
+    return Address(host, address.port)
 
 
 class Session:
@@ -165,27 +168,28 @@ class Session:
     def closed(self) -> None:
         """The session is over: nothing of it is left."""
         self.no_deadline()
-        self.server.ended(
-            Record(
-                id=self.id,
-                started=self._epoch,
-                seconds=self.age(),
-                client=self.client,
-                version=self.version,
-                method=self.method,
-                identity=self.identity,
-                claimed=printable(self.claimed) if self.claimed else None,
-                command=self.command,
-                asked=None if self.asked is None else _shown(self.asked),
-                port=self.port,
-                address=self.address,
-                outcome=self.outcome if self.outcome is not None else Outcome.CLIENT_LEFT,
-                rule=self.rule,
-                end=self.end,
-                received=self.received,
-                sent=self.sent,
-                handshake=self.handshake,
-            )
+        self.server.ended(self._record)
+
+    def _record(self) -> Record:
+        return Record(
+            id=self.id,
+            started=self._epoch,
+            seconds=self.age(),
+            client=self.client,
+            version=self.version,
+            method=self.method,
+            identity=self.identity,
+            claimed=printable(self.claimed) if self.claimed else None,
+            command=self.command,
+            asked=None if self.asked is None else _shown(self.asked),
+            port=self.port,
+            address=self.address,
+            outcome=self.outcome if self.outcome is not None else Outcome.CLIENT_LEFT,
+            rule=self.rule,
+            end=self.end,
+            received=self.received,
+            sent=self.sent,
+            handshake=self.handshake,
         )
 
 

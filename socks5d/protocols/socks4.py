@@ -2,7 +2,7 @@
 
 from twisted.python.failure import Failure
 
-from socks5d.model import Authenticated, Command, Outcome, Step
+from socks5d.model import Authenticated, Command, Identity, Outcome, Step
 from socks5d.protocols.base import SOCKSProtocol
 from socks5d.protocols.factory import SOCKSBaseFactory
 from socks5d.wire import socks4
@@ -40,7 +40,7 @@ class SOCKSv4(SOCKSProtocol):
             return
 
         def stepped(step: Step) -> None:
-            if isinstance(step, Authenticated):
+            if isinstance(step, Authenticated) and isinstance(step.identity, Identity):
                 session.identity = step.identity
                 self.serve(_COMMANDS[request.command], request.destination)
             else:

@@ -9,6 +9,7 @@ from socks5d.model import (
     Authenticated,
     Command,
     Decision,
+    Identity,
     More,
     NotAuthenticated,
     Outcome,
@@ -98,13 +99,13 @@ class SOCKSv5(SOCKSProtocol):
         self, negotiation: INegotiation, data: bytes, failed: Callable[[Failure], None]
     ) -> None:
         def stepped(step: Step) -> None:
-            if isinstance(step, Authenticated):
+            if isinstance(step, Authenticated) and isinstance(step.identity, Identity):
                 self._let_in(step)
             elif isinstance(step, More):
                 self.send(step.send)
                 self.expect(_whatever, lambda more: self._negotiate(negotiation, more, failed))
             elif isinstance(step, NotAuthenticated):
-                self.session.claimed = step.claimed
+                self.session.claimed = None if step.claimed is None else str(step.claimed)
                 self.close(step.send, Outcome.NOT_AUTHENTICATED, step.reason)
             else:
                 raise TypeError("an authenticator gave something that is no step")

@@ -61,7 +61,9 @@ class Origin(Protocol):
             self._relay.finish_if_over()
 
     def writeConnectionLost(self) -> None:
-        """See L{IHalfCloseableProtocol}.  We asked for it, so there is nothing to learn."""
+        """See L{IHalfCloseableProtocol}."""
+        if self._relay is not None:
+            self._relay.told(self._relay.up)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See L{Protocol}."""

@@ -40,9 +40,10 @@ class Direction:
 
     @ivar octets: how many came from the source.
     @ivar ended: whether the source has said that nothing more comes.
+    @ivar flushed: whether the sink has been told so, behind everything else.
     """
 
-    __slots__ = ("_relay", "_sink", "_source", "ended", "octets")
+    __slots__ = ("_relay", "_sink", "_source", "ended", "flushed", "octets")
 
     def __init__(self, relay: "Relay", source: StreamTransport, sink: StreamTransport) -> None:
         self._relay = relay
@@ -50,6 +51,7 @@ class Direction:
         self._sink = sink
         self.octets = 0
         self.ended = False
+        self.flushed = False
         sink.registerProducer(self, True)
 
     def data(self, data: bytes) -> None:
@@ -148,9 +150,7 @@ class Relay:
         """Close both connections once both sides have said that nothing more comes."""
         if self.up.ended and self.down.ended and not self._closed:
             self._closed = True
-            for transport in (self._client, self._origin):
-                if transport is not None:
-                    transport.loseConnection()
+            self._lose_both()
 
     def abort(self, end: str) -> None:
         """
@@ -187,12 +187,33 @@ class Relay:
             direction.ended = True
             if not self._closed:
                 other.abortConnection()
-        else:
-            # One side is gone, in order.  The other is told, gets what is still on
-            # its way, and some time to close: closing on unread data would reset.
+        elif not self._closed:
+            # One side is gone, in order.  The other is told behind everything that is
+            # still on its way, and then gets some time to close by itself.
             direction.eof()
-            self._timer.reset(self._closing)
-            self._idle = self._closing
+            if direction.flushed:
+                self._linger()
+
+    def told(self, direction: Direction) -> None:
+        """
+        @param direction: one whose sink has been told that nothing more comes.
+        """
+        direction.flushed = True
+        if not self._closed and None in (self._client, self._origin):
+            self._linger()
+
+    def _linger(self) -> None:
+        """
+        Close what is left in a while, in order.  Until then it is read: closing a
+        socket with unread octets resets it, and what it has still to send is lost.
+        """
+        self._closed = True
+        self._clock.callLater(self._closing, self._lose_both)
+
+    def _lose_both(self) -> None:
+        for transport in (self._client, self._origin):
+            if transport is not None:
+                transport.loseConnection()
 
     def _over(self, direction: Direction) -> bool:
         """Whether both had said all: then a UNIX socket ends as if it were reset."""
@@ -200,8 +221,8 @@ class Relay:
 
     def _look(self) -> None:
         left = self._touched + self._idle - self._clock.seconds()
-        if left > 0 and None not in (self._client, self._origin):
+        if left > 0:
             self._timer = self._clock.callLater(left, self._look)
             return
-        self._timer = self._clock.callLater(self._closing, self._look)
-        self.abort(IDLE if None not in (self._client, self._origin) else FINISHED)
+        self._timer = self._clock.callLater(self._idle, self._look)
+        self.abort(IDLE)

@@ -73,12 +73,10 @@ class Encapsulated:
         if not data:
             return
         try:
-            wrapped = self._encapsulation.encapsulate(data)
+            self.transport.write(self._encapsulation.encapsulate(data))
         except Exception:  # noqa: BLE001 (a stranger's code)
             _log.failure("an encapsulation failed, which ends its session")
             self.transport.abortConnection()
-        else:
-            self.transport.write(wrapped)
 
 
 def send_eof(transport: StreamTransport) -> None:

@@ -93,6 +93,8 @@ def _zoned(address: IPv6Address, zone: str | None) -> IPAddress:
     bare = unmapped(IPv6Address(int(address)))
     if zone is None or isinstance(bare, IPv4Address) or not bare.is_link_local:
         return bare
+    if not _ZONE.fullmatch(zone):
+        raise NotAName("malformed zone id")
     return IPv6Address(f"{bare}%{zone}")
 
 

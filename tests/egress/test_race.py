@@ -13,7 +13,7 @@ from twisted.internet.error import ConnectError, NoRouteError, TCPTimedOutError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from socks5d.egress.race import interleaved, race
+from socks5d.egress.race import AT_ONCE, PATIENCE, Allowance, interleaved, race
 from socks5d.wire.address import IPAddress
 from tests.wire.cases import IPS
 
@@ -31,13 +31,14 @@ class Attempts:
     @ivar heard: what the race gave.
     """
 
-    def __init__(self, addresses: Sequence[IPAddress] = ALL) -> None:
+    def __init__(self, addresses: Sequence[IPAddress] = ALL, allowed: int = 64) -> None:
         self.clock = Clock()
         self.made: list[IPAddress] = []
         self.cancelled: list[IPAddress] = []
         self.heard: list[object] = []
         self._pending: dict[IPAddress, Deferred[IPAddress]] = {}
-        self.result = race(self.clock, DELAY, addresses, self._attempt)
+        self.allowance = Allowance(allowed)
+        self.result = race(self.clock, DELAY, addresses, self._attempt, self.allowance)
         self.result.addBoth(self.heard.append)
 
     def _attempt(self, address: IPAddress) -> Deferred[IPAddress]:
@@ -183,7 +184,7 @@ def test_attempts_that_fail_at_once_lead_through_all_addresses_at_once() -> None
 
     heard: list[Failure] = []
     clock = Clock()
-    race(clock, DELAY, addresses, attempt).addErrback(heard.append)
+    race(clock, DELAY, addresses, attempt, Allowance(9)).addErrback(heard.append)
     assert made == addresses
     assert heard[0].check(ConnectError)
     assert clock.getDelayedCalls() == []
@@ -198,9 +199,59 @@ def test_an_attempt_that_connects_at_once_is_the_only_one() -> None:
 
     heard: list[IPAddress] = []
     clock = Clock()
-    race(clock, DELAY, ALL, attempt).addCallback(heard.append)
+    race(clock, DELAY, ALL, attempt, Allowance(9)).addCallback(heard.append)
     assert (heard, made) == ([FIRST], [FIRST])
     assert clock.getDelayedCalls() == []
+
+
+# How many at once.
+
+MANY = tuple(ip_address(f"198.51.100.{number}") for number in range(1, 10))
+
+
+def test_no_more_than_a_few_attempts_run_at_once_and_the_oldest_gives_way() -> None:
+    attempts = Attempts(MANY)
+    attempts.clock.pump([DELAY] * 4)
+    assert (attempts.made, attempts.cancelled) == (list(MANY[:AT_ONCE]), [])
+    attempts.clock.advance(PATIENCE)
+    assert attempts.cancelled == [MANY[0]]
+    assert attempts.made == list(MANY[: AT_ONCE + 1])
+    attempts.connects(MANY[3])
+    assert attempts.heard == [MANY[3]]
+    assert attempts.cancelled == [MANY[0], MANY[1], MANY[2]]
+    assert attempts.allowance.left == 64
+
+
+def test_every_silent_address_gets_its_turn() -> None:
+    attempts = Attempts(MANY)
+    for _ in range(200):
+        attempts.clock.advance(DELAY)
+    assert attempts.made == list(MANY)
+    for address in MANY[-AT_ONCE:]:
+        attempts.fails(address)
+    assert isinstance(attempts.failure(), TimeoutError)
+    assert attempts.allowance.left == 64
+    assert attempts.clock.getDelayedCalls() == []
+
+
+def test_without_an_allowance_one_runs_after_the_other() -> None:
+    attempts = Attempts(ALL, allowed=0)
+    attempts.clock.pump([DELAY] * 4)
+    assert attempts.made == [FIRST]
+    attempts.fails(FIRST)
+    assert attempts.made == [FIRST, SECOND]
+    attempts.clock.pump([DELAY] * int(PATIENCE / DELAY + 1))
+    assert attempts.made == [FIRST, SECOND, THIRD]
+    attempts.connects(THIRD)
+    assert (attempts.heard, attempts.allowance.left) == ([THIRD], 0)
+
+
+def test_what_a_race_took_of_the_allowance_it_gives_back() -> None:
+    attempts = Attempts(ALL)
+    attempts.clock.pump([DELAY] * 3)
+    assert attempts.allowance.left == 62
+    attempts.result.cancel()
+    assert attempts.allowance.left == 64
 
 
 # The order.
@@ -224,7 +275,7 @@ def test_the_families_alternate_and_the_resolvers_first_is_first(
 ) -> None:
     assert interleaved(addresses) == order
     attempts = Attempts(addresses)
-    attempts.clock.pump([DELAY] * len(addresses))
+    attempts.clock.pump([DELAY] * 40)
     assert attempts.made == order
 
 

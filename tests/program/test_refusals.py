@@ -1,6 +1,5 @@
 """What socks5d will not start with, and how it says so: one line on stderr, and status 1."""
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,12 +232,9 @@ def test_a_password_is_not_told_from_what_is_left_of_the_message() -> None:
     assert len(said) == 1, said
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_a_password_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "passwords"
-    path.write_text("alice:hunter2\n")
-    path.chmod(0)
-    assert str(path) in refused(*ON_LOOPBACK, "--auth", f"file:{path}")
+def test_a_password_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    # A folder, for root may read every file.
+    assert str(tmp_path) in refused(*ON_LOOPBACK, "--auth", f"file:{tmp_path}")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from socks5d.model import Limits
+from socks5d.model import Limits, Outcome
 from socks5d.wire import socks5
 from tests.support import client
 from tests.support.origins import echo, origin, receive_exactly
@@ -20,7 +20,7 @@ def test_at_the_limit_a_client_more_is_closed_and_served_again_when_one_leaves()
         first, _ = client.connect5(server, host, port)
         second, _ = client.connect5(server, host, port)
         with client.dial(server) as third:
-            assert third.recv(1) == b""
+            assert until_closed(third) == b""
         first.close()
         seen.record()
         again, reply = client.connect5(server, host, port)
@@ -29,9 +29,30 @@ def test_at_the_limit_a_client_more_is_closed_and_served_again_when_one_leaves()
         second.close()
 
 
+def until_closed(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(1)
+    except ConnectionError:
+        return b""
+
+
 def echo_until_gone(connection: socket.socket) -> None:
     with suppress(ConnectionError):
         echo(connection)
+
+
+def test_a_client_too_many_behind_a_wrapper_leaves_nothing_behind() -> None:
+    """Wrapping factories cannot take it when a factory makes no protocol."""
+    seen = Observed()
+    with proxy(seen, "haproxy:tcp:0:interface=127.0.0.1", limits=Limits(sessions=1)) as server:
+        with client.dial(server):
+            for _ in range(3):
+                with client.dial(server) as more:
+                    assert until_closed(more) == b""
+        assert seen.record().outcome is Outcome.CLIENT_LEFT
+        with client.dial(server) as connection:
+            connection.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n\x05\x01\x00")
+            assert receive_exactly(connection, 2) == b"\x05\x00"
 
 
 @pytest.mark.parametrize("clients", [300])

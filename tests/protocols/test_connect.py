@@ -239,7 +239,19 @@ def test_a_name_is_resolved_once_and_only_permitted_addresses_are_dialled() -> N
         with connection:
             assert reply.code == socks5.CONNECTION_REFUSED
     assert egress.resolved == ["mixed.example"]
-    assert egress.connected == [(IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1"))]
+    (dialled,) = egress.connected
+    assert set(dialled) == {IPv4Address("192.0.2.1"), IPv6Address("2001:db8::1")}
+
+
+def test_a_name_with_many_addresses_is_tried_in_both_families() -> None:
+    six: list[IPAddress] = [IPv6Address(f"2001:db8::{number}") for number in range(1, 17)]
+    egress = Recording({"many.example": [*six, IPv4Address("192.0.2.1")]}, OSError())
+    with proxy(egress=egress, ruleset=PermitUnprotected()) as server:
+        connection, _ = client.connect5(server, b"many.example", 80)
+        connection.close()
+    ((tried,),) = (egress.connected,)
+    assert len(tried) == 16
+    assert tried[1] == IPv4Address("192.0.2.1")
 
 
 def test_a_name_with_protected_addresses_alone_is_denied_and_not_dialled() -> None:

@@ -245,6 +245,19 @@ def test_however_it_is_cut_up_nothing_is_lost(which: str, cuts: list[int], cut_s
         assert receive_all(connection)[answer:] == DATA
 
 
+@pytest.mark.parametrize("early", [0, 1, 100])
+def test_a_small_room_for_early_octets_does_not_stop_a_handshake(early: int) -> None:
+    with origin(echo) as (_, port), proxy(limits=Limits(early=early)) as server:
+        for opening, answer in (conversations(port)["4a"], conversations(port)["5 by name"]):
+            with client.dial(server) as connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for octet in opening:
+                    connection.send(bytes((octet,)))
+                connection.sendall(DATA)
+                connection.shutdown(socket.SHUT_WR)
+                assert receive_all(connection)[answer:] == DATA
+
+
 def test_a_megabyte_before_the_first_answer_is_kept(cut_server: Any) -> None:
     server, port = cut_server
     opening, answer = conversations(port)["5 with a password"]

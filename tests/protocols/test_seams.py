@@ -25,6 +25,7 @@ from socks5d.model import (
     Client,
     Decision,
     Identity,
+    Limits,
     More,
     NotAuthenticated,
     Opened,
@@ -249,6 +250,48 @@ def test_octets_that_cannot_be_decapsulated_end_that_session_alone(when: str) ->
         assert seen.record().id
         with client.dial(server) as another:
             assert client.greet(another) == 0
+
+
+@pytest.mark.parametrize("broken", ["encapsulate", "decapsulate"])
+@pytest.mark.parametrize("gives", ["raises", "text", None])
+def test_an_encapsulation_that_breaks_ends_its_session(broken: str, gives: Any) -> None:
+    class Broken(Framed):
+        def encapsulate(self, data: bytes) -> Any:
+            return self._gives() if broken == "encapsulate" else super().encapsulate(data)
+
+        def decapsulate(self, data: bytes) -> Any:
+            return self._gives() if broken == "decapsulate" else super().decapsulate(data)
+
+        def _gives(self) -> Any:
+            if gives == "raises":
+                raise ZeroDivisionError
+            return gives
+
+    answer = Authenticated(Identity("x"), encapsulation=Broken())
+    seen = Observed()
+    with (
+        origin(until_gone) as (host, port),
+        proxy(seen, authenticators=[Answering(lambda: answer)]) as server,
+        client.dial(server) as connection,
+    ):
+        assert client.greet(connection, b"\x81") == 0x81
+        request = socks5.encode_request(socks5.Request(1, client.destination(host, port)))
+        connection.sendall(Framed().encapsulate(request))
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+        assert seen.record().id
+
+
+def test_a_claim_that_is_no_text_does_not_cost_a_place() -> None:
+    claimed: Any = 5
+    seen = Observed()
+    ours = [Answering(lambda: NotAuthenticated(claimed=claimed))]
+    with proxy(seen, authenticators=ours, limits=Limits(sessions=1)) as server:
+        for number in range(3):
+            with client.dial(server) as connection:
+                assert client.greet(connection, b"\x81") == 0x81
+                assert receive_all(connection) == b""
+            assert seen.record(number).claimed == "5"
 
 
 @pytest.mark.parametrize(

@@ -140,19 +140,51 @@ def test_a_reset_is_passed_on_at_once(side: str, end: str) -> None:
 
 
 def test_a_side_closed_in_order_gives_the_other_a_while_to_close() -> None:
-    """A TLS client's close ends both its directions; the origin still gets its data."""
+    """
+    A TLS client's close ends both its directions; the origin still gets its data, and
+    only when it has been told of the end does its time to close begin.
+    """
     scene = Scene(Closing)
     scene.relay.up.data(b"upload")
     scene.relay.client_lost(done())
     assert (scene.origin.finished, scene.origin.aborted) == (True, False)
+    scene.clock.advance(CLOSING_SECONDS * 3)
     scene.relay.down.data(b"to nobody")
+    assert not scene.origin.disconnecting
+    scene.relay.told(scene.relay.up)
     scene.clock.advance(CLOSING_SECONDS - 0.1)
-    assert not scene.origin.aborted
+    assert not scene.origin.disconnecting
     scene.clock.advance(0.2)
-    assert scene.origin.aborted
-    scene.relay.origin_lost(Failure(ConnectionAborted()))
+    assert (scene.origin.disconnecting, scene.origin.aborted) == (True, False)
+    scene.relay.origin_lost(done())
     assert (scene.ended, scene.relay.end) == (1, FINISHED)
     assert scene.clock.getDelayedCalls() == []
+
+
+def test_an_origin_that_has_been_told_before_the_client_left_gets_its_while_too() -> None:
+    scene = Scene()
+    scene.relay.up.eof()
+    scene.relay.told(scene.relay.up)
+    scene.relay.client_lost(done())
+    scene.clock.advance(CLOSING_SECONDS)
+    assert (scene.origin.disconnecting, scene.origin.aborted) == (True, False)
+
+
+def test_what_is_still_on_its_way_to_a_slow_reader_is_not_cut_off() -> None:
+    """Both have said all they had to say; one is gone, the other still reads."""
+    scene = Scene()
+    scene.relay.up.eof()
+    scene.relay.down.data(b"the tail")
+    scene.relay.down.eof()
+    scene.relay.finish_if_over()
+    scene.relay.origin_lost(done())
+    scene.clock.advance(IDLE_SECONDS - 1)
+    assert not scene.client.aborted
+    scene.clock.advance(2)
+    scene.clock.advance(0)
+    assert scene.client.aborted
+    scene.relay.client_lost(Failure(ConnectionAborted()))
+    assert scene.relay.end == IDLE
 
 
 def test_traffic_either_way_keeps_a_relay_alive() -> None:

@@ -87,15 +87,12 @@ class Observed:
 
 
 @contextmanager
-def proxy(
-    observed: Observed | None = None,
-    endpoint: str = "tcp:0:interface=127.0.0.1",
-    kind: type[Any] = SOCKSFactory,
-    **changes: Any,
-) -> Iterator[Address]:
+def proxy_factory(
+    observed: Observed | None = None, kind: type[Any] = SOCKSFactory, **changes: Any
+) -> Iterator[Any]:
     """
-    A SOCKS server that lets everybody reach this machine; C{changes} are arguments of
-    its factory.
+    A factory that lets everybody reach this machine; C{changes} are arguments of it.
+    At the end its sessions are.
     """
     arguments: dict[str, Any] = {
         "ruleset": DestinationRules([parse_destination(text) for text in LOOPBACK]),
@@ -106,10 +103,24 @@ def proxy(
     }
     factory = in_reactor(lambda: kind(**arguments))
     try:
-        with listening(factory, endpoint) as address:
-            yield address
+        yield factory
     finally:
         in_reactor(lambda: Deferred.fromCoroutine(_end_sessions(factory)))
+
+
+@contextmanager
+def proxy(
+    observed: Observed | None = None,
+    endpoint: str = "tcp:0:interface=127.0.0.1",
+    kind: type[Any] = SOCKSFactory,
+    **changes: Any,
+) -> Iterator[Address]:
+    """A SOCKS server with such a factory; gives the address it listens on."""
+    with (
+        proxy_factory(observed, kind, **changes) as factory,
+        listening(factory, endpoint) as address,
+    ):
+        yield address
 
 
 async def _end_sessions(factory: Any) -> None:
