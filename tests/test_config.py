@@ -23,7 +23,7 @@ from socks5d.config import (
     read_file,
 )
 from socks5d.model import Limits, SourceAddresses, Timeouts
-from socks5d.rules import PermitUnprotected, parse_destination
+from socks5d.rules import PermitUnprotected, parse_destination, parse_network
 
 EVERYTHING = """
 listen = ["tcp:1080:interface=127.0.0.1", "tcp:1081:interface=\\\\:\\\\:1"]
