@@ -129,10 +129,13 @@ def open_to_strangers(settings: Settings, host: Address | None) -> str | None:
         return None
     if settings.allow_from or authenticates(settings):
         return None
-    way_in = " by SOCKS 4, for a USERID proves nothing" if settings.userids else ""
+    if settings.userids and authenticates(evolve(settings, userids=())):
+        remedy = "leave out --userid, which proves nothing and needs no password"
+    else:
+        remedy = "give --auth (who may use it)"
     return (
-        f"{host_port(*host)} would be an open proxy{way_in}: give --auth (who may use it) or "
-        "--allow-from (from where), or listen on 127.0.0.1"
+        f"{host_port(*host)} would be an open proxy: {remedy}, or --allow-from (from where), "
+        "or listen on 127.0.0.1"
     )
 
 

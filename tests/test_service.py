@@ -77,7 +77,7 @@ def test_a_way_to_authenticate_shuts_the_ways_without(
     ],
 )
 def test_an_open_proxy_is_not_made(settings: Settings) -> None:
-    with pytest.raises(ConfigError, match=r"--auth.*--allow-from"):
+    with pytest.raises(ConfigError, match=r"open proxy: .*(--auth|--userid).*--allow-from"):
         SOCKSService(settings, MemoryReactorClock())
 
 
