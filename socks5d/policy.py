@@ -1,0 +1,100 @@
+"""What settings come to: who is let in, what is allowed, how much there may be."""
+
+from typing import Any
+
+from attrs import evolve
+
+from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
+from socks5d.config import Settings
+from socks5d.interfaces import USERID, IAuthenticator, IRuleset
+from socks5d.model import Limits
+from socks5d.rules import Chain, ClientRules, DestinationRules
+from socks5d.rules.chain import PERMIT_UNPROTECTED
+from socks5d.sessionlog import host_port
+from socks5d.wire import socks5
+from socks5d.wire.address import Address
+
+#: File descriptors for what always is: the log, the poller, listeners, a few to spare.
+RESERVED_DESCRIPTORS = 24
+#: What a session takes: the client's and the destination's.
+DESCRIPTORS_PER_SESSION = 2
+
+
+def within_descriptors(limits: Limits, descriptors: int) -> Limits:
+    """
+    Share out file descriptors: a part at most for lookups and for attempts beside the
+    first, the rest for sessions.
+
+    @param limits: what was set; C{sessions} 0 for as many as possible.
+    @param descriptors: what the process may have open.
+    @return: what can be held.
+    """
+    free = max(descriptors - RESERVED_DESCRIPTORS, 0)
+    threads = max(min(limits.threads, free // 8), 1)
+    attempts = min(limits.attempts, free // 8)
+    possible = max((free - threads - attempts) // DESCRIPTORS_PER_SESSION, 1)
+    sessions = min(limits.sessions, possible) if limits.sessions else possible
+    return evolve(limits, sessions=sessions, threads=threads, attempts=attempts)
+
+
+def make_ruleset(settings: Settings) -> IRuleset:
+    """
+    The rules that settings say: every deny first, then rulesets by plugins, then
+    what is allowed.
+    """
+    clients = ClientRules(settings.allow_from, settings.deny_from)
+    if not settings.rulesets:
+        return Chain([clients, DestinationRules(settings.allow, settings.deny, PERMIT_UNPROTECTED)])
+    denied = DestinationRules(deny=settings.deny)
+    allowed = DestinationRules(allow=settings.allow)
+    return Chain([clients, denied, *settings.rulesets, allowed])
+
+
+def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator]:
+    """
+    Who is let in.  A way to authenticate shuts the ways without: with passwords or
+    a plugin's method set up, SOCKS 5 without authentication, and SOCKS 4 unless
+    user-ids are listed, are not served.
+    """
+    made = list(settings.authenticators)
+    if settings.checkers:
+        made.append(PasswordAuthenticator(settings.checkers, reactor, settings.timeouts.decision))
+    anonymous = not made
+    if anonymous:
+        made.append(NoAuthentication())
+    if settings.userids:
+        made.append(UserIDList(settings.userids))
+    elif anonymous:
+        made.append(AnyUserID())
+    return made
+
+
+def authenticates(settings: Settings) -> bool:
+    """Whether nobody gets in without having shown who they are.  A USERID shows nothing."""
+    methods = {authenticator.method for authenticator in settings.authenticators}
+    if settings.socks4 and (settings.userids or USERID in methods):
+        return False
+    if socks5.NO_AUTHENTICATION in methods:
+        return False
+    return bool(settings.checkers or methods - {USERID})
+
+
+def open_to_strangers(settings: Settings, host: Address | None) -> str | None:
+    """
+    Whether anybody who reaches a listener could use it.
+
+    @param host: where it listens; None for what has no address (a UNIX socket).
+    @return: what the operator should do about it, or None.
+    """
+    if host is None or isinstance(host.host, bytes) or host.host.is_loopback:
+        return None
+    if settings.allow_from or authenticates(settings):
+        return None
+    if settings.userids and authenticates(evolve(settings, userids=())):
+        remedy = "leave out --userid, which proves nothing and needs no password"
+    else:
+        remedy = "give --auth (who may use it)"
+    return (
+        f"{host_port(*host)} would be an open proxy: {remedy}, or --allow-from (from where), "
+        "or listen on 127.0.0.1"
+    )

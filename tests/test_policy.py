@@ -1,0 +1,62 @@
+"""What settings come to: who is let in, and how much there may be."""
+
+import pytest
+from twisted.internet.testing import MemoryReactorClock
+
+from socks5d.auth import AnyUserID, NoAuthentication
+from socks5d.config import Settings, make_checker
+from socks5d.interfaces import USERID
+from socks5d.model import Limits
+from socks5d.policy import authenticates, make_authenticators, within_descriptors
+from tests.protocols.test_seams import Answering, Chap
+
+PASSWORD = (make_checker("memory:ann:secret"),)
+
+
+@pytest.mark.parametrize(
+    ("settings", "does"),
+    [
+        (Settings(), False),
+        (Settings(checkers=PASSWORD), True),
+        (Settings(checkers=PASSWORD, userids=("ann",)), False),
+        (Settings(checkers=PASSWORD, userids=("ann",), socks4=False), True),
+        (Settings(userids=("ann",)), False),
+        (Settings(authenticators=(Chap(),)), True),
+        (Settings(authenticators=(Chap(), NoAuthentication())), False),
+        (Settings(authenticators=(Answering(lambda: None, method=0),)), False),
+        (Settings(authenticators=(AnyUserID(),)), False),
+        (Settings(authenticators=(AnyUserID(),), checkers=PASSWORD), False),
+    ],
+)
+def test_only_what_everybody_must_show_authenticates(settings: Settings, does: bool) -> None:
+    assert authenticates(settings) is does
+
+
+@pytest.mark.parametrize(
+    ("settings", "methods"),
+    [
+        (Settings(), {0, USERID}),
+        (Settings(userids=("ann",)), {0, USERID}),
+        (Settings(checkers=PASSWORD), {2}),
+        (Settings(checkers=PASSWORD, userids=("ann",)), {2, USERID}),
+        (Settings(checkers=PASSWORD, authenticators=(Chap(),)), {2, 3}),
+        (Settings(authenticators=(Chap(),)), {3}),
+    ],
+)
+def test_a_way_to_authenticate_shuts_the_ways_without(
+    settings: Settings, methods: set[int]
+) -> None:
+    made = make_authenticators(settings, MemoryReactorClock())
+    assert {authenticator.method for authenticator in made} == methods
+
+
+@pytest.mark.parametrize("descriptors", [1, 24, 64, 128, 1024, 20_000])
+@pytest.mark.parametrize("sessions", [0, 10, 1_000_000])
+def test_what_there_may_be_fits_into_the_descriptors(descriptors: int, sessions: int) -> None:
+    limits = within_descriptors(Limits(sessions=sessions), descriptors)
+    taken = 2 * limits.sessions + limits.threads + limits.attempts
+    assert limits.sessions >= 1
+    assert limits.threads >= 1
+    assert taken <= max(descriptors - 24, 3)
+    if descriptors == 20_000:
+        assert limits.sessions == (sessions if sessions == 10 else 9940)
