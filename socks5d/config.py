@@ -22,9 +22,10 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
 from socks5d.interfaces import IAuthenticator, IRuleset
-from socks5d.model import Limits, SourceAddresses, Timeouts
+from socks5d.model import Limits, SourceAddresses, Strangers, Timeouts
 from socks5d.naming import make_authenticator, make_ruleset
 from socks5d.rules import Destination, parse_destination, parse_network
+from socks5d.rules.destinations import Ports, parse_ports
 from socks5d.rules.prefixes import IPNetwork
 
 DEFAULT_LISTEN = ("tcp:1080:interface=127.0.0.1",)
@@ -60,6 +61,9 @@ class Settings:
     @ivar protect: networks that are protected besides those that always are.
     @ivar proxy_from: networks whose PROXY headers are believed.
     @ivar source: local addresses of outgoing connections.
+    @ivar bind_address: local addresses that a BIND listens on.
+    @ivar bind_ports: lowest and highest port that a BIND listens on; None for any.
+    @ivar strangers: what becomes of a BIND when a stranger connects, by version.
     @ivar access_log: where JSON lines go, or None.
     @ivar socks4: whether SOCKS 4 and 4a are served.
     @ivar socks5: whether SOCKS 5 is served.
@@ -79,6 +83,9 @@ class Settings:
     protect: tuple[IPNetwork, ...] = ()
     proxy_from: tuple[IPNetwork, ...] = LOOPBACK
     source: SourceAddresses = field(factory=SourceAddresses)
+    bind_address: SourceAddresses = field(factory=SourceAddresses)
+    bind_ports: Ports | None = None
+    strangers: Mapping[str, Strangers] = field(factory=dict)
     access_log: Path | None = None
     socks4: bool = True
     socks5: bool = True
@@ -156,11 +163,13 @@ LISTS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "protect": ("protect", parse_network),
     "proxy_from": ("proxy_from", parse_network),
     "source": ("source", ip_address),
+    "bind_address": ("bind_address", ip_address),
 }
 
 SWITCHES = ("socks4", "socks5")
+STRANGERS = {"socks4_strangers": "4", "socks5_strangers": "5"}
 TABLES: Mapping[str, type[Timeouts] | type[Limits]] = {"timeouts": Timeouts, "limits": Limits}
-KEYS = (*LISTS, *SWITCHES, "access_log", *TABLES)
+KEYS = (*LISTS, *SWITCHES, "access_log", "bind_ports", *STRANGERS, *TABLES)
 
 
 @frozen(slots=True)
@@ -210,11 +219,16 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
             values[key] = _switch(item)
         elif key == "access_log":
             values[key] = _path(item)
+        elif key == "bind_ports":
+            values[key] = _ports(item)
+        elif key in STRANGERS:
+            values.setdefault("strangers", {})[STRANGERS[key]] = _strangers(item)
         elif key in TABLES:
             values[key] = _table(item, TABLES[key])
         else:
             raise ConfigError(f"{item.where}: unknown key; there are {', '.join(KEYS)}")
-    values["source"] = _source(lists.pop("source", []), items)
+    for key in ("source", "bind_address"):
+        values[key] = _one_of_each(key, lists.pop(key, []), items)
     values.update({attribute: tuple(made) for attribute, made in lists.items() if made})
     settings = Settings(**values)
     if not (settings.socks4 or settings.socks5):
@@ -222,11 +236,13 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
     return settings
 
 
-def _source(addresses: list[object], items: Sequence[tuple[str, Item]]) -> SourceAddresses:
+def _one_of_each(
+    name: str, addresses: list[object], items: Sequence[tuple[str, Item]]
+) -> SourceAddresses:
     try:
         return SourceAddresses.of([ip_address(str(each)) for each in addresses])
     except ValueError as error:
-        where = [item.where for key, item in items if key == "source"]
+        where = [item.where for key, item in items if key == name]
         raise ConfigError(f"{where[-1]}: {error}") from None
 
 
@@ -246,6 +262,21 @@ def _switch(item: Item) -> bool:
     if not isinstance(item.value, bool):
         raise ConfigError(f"{item.where}: must be true or false")
     return item.value
+
+
+def _ports(item: Item) -> Ports:
+    try:
+        return parse_ports(item.value if isinstance(item.value, str) else str(item.value))
+    except ValueError as error:
+        raise ConfigError(f"{item.where}: {error}") from None
+
+
+def _strangers(item: Item) -> Strangers:
+    try:
+        return Strangers(item.value)
+    except ValueError:
+        words = " or ".join(repr(each.value) for each in Strangers)
+        raise ConfigError(f"{item.where}: must be {words}") from None
 
 
 def _path(item: Item) -> Path:

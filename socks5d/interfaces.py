@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
 from zope.interface import Attribute, Interface
 
 from socks5d.model import Client, Decision, Opened, Record, Request, Step
@@ -163,6 +163,17 @@ class IEgress(Interface):
         @return: fires with the protocol that is connected; every other attempt is
             gone by then.  Fails with what L{socks5d.egress.failures.outcome} can
             tell apart.  Cancelling it leaves no connection behind.
+        """
+
+    def listen(towards: IPAddress, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """
+        Listen for one peer.
+
+        @param towards: the peer, or somebody reached by the same way as it.
+        @param factory: makes the protocols of those who connect.
+        @return: fires with the port; its C{getHost} tells an address by which the peer
+            reaches it.  Fails with OSError or
+            L{CannotListenError<twisted.internet.error.CannotListenError>}.
         """
 
 

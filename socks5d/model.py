@@ -120,6 +120,8 @@ class Request:
         an address was asked for, in whatever disguise.
     @ivar address: the address to decide about; never an IPv4-mapped one.
     @ivar port: the destination's port.
+    @ivar peer: for BIND the address and port of the peer that has connected, whose
+        address is the one to decide about; C{port} is still the one asked for.
     """
 
     client: Client
@@ -131,6 +133,18 @@ class Request:
     name: str | None = None
     address: IPAddress | None = None
     port: int = 0
+    peer: Address | None = None
+
+
+class Strangers(Enum):
+    """
+    What becomes of a BIND to which somebody connects who is not expected.
+
+    The value is the word that settings use.
+    """
+
+    IGNORE = "ignore"
+    REFUSE = "refuse"
 
 
 class Verdict(Enum):
@@ -280,6 +294,7 @@ class Timeouts:
     @ivar handshake: from accepting to a whole request, authentication included.
     @ivar connect: from the request to the destination's connection: rules,
         resolving and connecting together.  The SOCKS 4 note ends it at two minutes.
+    @ivar bind: for the peer of a BIND to connect.
     @ivar decision: one call of a ruleset, an authenticator or a checker.
     @ivar idle: a relay without an octet either way.  RFC 5382 (REQ-5) asks of what
         stands between that it be at least 2 hours and 4 minutes.
@@ -292,6 +307,7 @@ class Timeouts:
 
     handshake: float = field(default=30.0, validator=gt(0))
     connect: float = field(default=30.0, validator=[gt(0), le(120)])
+    bind: float = field(default=120.0, validator=gt(0))
     decision: float = field(default=10.0, validator=gt(0))
     idle: float = field(default=7440.0, validator=gt(0))
     closing: float = field(default=5.0, validator=[gt(0), lt(10)])
@@ -328,7 +344,7 @@ class Limits:
 @frozen(slots=True)
 class SourceAddresses:
     """
-    The local addresses that outgoing connections are made from.
+    The local addresses that outgoing connections are made from, or that a BIND listens on.
 
     @ivar ipv4: for IPv4 destinations, or None for the kernel's choice.
     @ivar ipv6: for IPv6 destinations, or None for the kernel's choice.

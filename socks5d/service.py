@@ -104,7 +104,14 @@ class SOCKSService(Service):
         self.ports: list[IListeningPort] = []
         self._listening = False
         self._protection = Protection(settings.protect, is_own=is_own)
-        self._egress = DirectEgress(reactor, settings.timeouts, limits, settings.source)
+        self._egress = DirectEgress(
+            reactor,
+            settings.timeouts,
+            limits,
+            settings.source,
+            bind=settings.bind_address,
+            bind_ports=settings.bind_ports,
+        )
         self._ruleset = make_ruleset(settings)
         self._authenticators = make_authenticators(settings, reactor)
         self._listeners = [
@@ -136,6 +143,7 @@ class SOCKSService(Service):
                 limits=settings.limits,
                 capacity=self.capacity,
                 listener=listener,
+                strangers=settings.strangers,
             )
         except ValueError as error:
             raise ConfigError(f"authenticator: {error}") from None

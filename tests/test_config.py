@@ -22,7 +22,7 @@ from socks5d.config import (
     make_settings,
     read_file,
 )
-from socks5d.model import Limits, SourceAddresses, Timeouts
+from socks5d.model import Limits, SourceAddresses, Strangers, Timeouts
 from socks5d.rules import PermitUnprotected, parse_destination, parse_network
 
 EVERYTHING = """
@@ -36,6 +36,10 @@ allow_from = ["192.0.2.0/24"]
 deny_from = ["192.0.2.7"]
 userid = ["fred", ""]
 protect = ["172.16.0.0/12"]
+bind_address = ["192.0.2.3"]
+bind_ports = "40000-40100"
+socks4_strangers = "ignore"
+socks5_strangers = "refuse"
 proxy_from = ["127.0.0.1"]
 source = ["192.0.2.1", "2001:db8::1"]
 access_log = "/var/log/socks5d.json"
@@ -45,6 +49,7 @@ socks5 = true
 [timeouts]
 handshake = 1
 connect = 2.5
+bind = 2.7
 decision = 3
 idle = 4
 closing = 5
@@ -95,12 +100,15 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
     assert made.deny_from == (ip_network("192.0.2.7/32"),)
     assert made.userids == ("fred", "")
     assert made.protect == (ip_network("172.16.0.0/12"),)
+    assert made.bind_address == SourceAddresses(ip_address("192.0.2.3"))
+    assert made.bind_ports == (40000, 40100)
+    assert made.strangers == {"4": Strangers.IGNORE, "5": Strangers.REFUSE}
     assert made.proxy_from == (parse_network("127.0.0.1"),)
     assert made.source == SourceAddresses(ip_address("192.0.2.1"), ip_address("2001:db8::1"))
     assert made.access_log == Path("/var/log/socks5d.json")
     assert (made.socks4, made.socks5) == (False, True)
     assert made.timeouts == Timeouts(
-        handshake=1, connect=2.5, decision=3, idle=4, closing=5, shutdown=0, attempt=0.1
+        handshake=1, connect=2.5, bind=2.7, decision=3, idle=4, closing=5, shutdown=0, attempt=0.1
     )
     assert made.limits == Limits(
         sessions=1, handshake=2000, early=3, addresses=4, lookups=5, threads=6, attempts=7

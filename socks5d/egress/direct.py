@@ -7,7 +7,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
     IAddress,
+    IListeningPort,
     IProtocol,
+    IProtocolFactory,
     IReactorFromThreads,
     IReactorTCP,
     IReactorTime,
@@ -16,6 +18,8 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
+from socks5d.egress.listen import Ports, listen_on
+from socks5d.egress.own import source_towards
 from socks5d.egress.race import Allowance, race
 from socks5d.egress.resolve import SystemResolver
 from socks5d.interfaces import IEgress
@@ -54,18 +58,25 @@ class DirectEgress:
         limits: Limits | None = None,
         source: SourceAddresses | None = None,
         resolver: Resolver | None = None,
+        bind: SourceAddresses | None = None,
+        bind_ports: Ports | None = None,
     ) -> None:
         """
         @param timeouts: C{connect} and C{attempt} are used.
         @param limits: C{threads}, C{lookups} and C{attempts} are used.
         @param source: local addresses to connect from.
         @param resolver: in the place of the system's.
+        @param bind: local addresses to listen on for BIND; by default the one by which
+            the peer is reached.
+        @param bind_ports: lowest and highest port to listen on for BIND.
         """
         limits = limits if limits is not None else Limits()
         self._reactor = reactor
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._allowance = Allowance(limits.attempts)
         self._source = source if source is not None else SourceAddresses()
+        self._bind = bind if bind is not None else SourceAddresses()
+        self._bind_ports = bind_ports
         self._resolver = (
             resolver
             if resolver is not None
@@ -86,6 +97,15 @@ class DirectEgress:
             return self._endpoint(address, port).connect(factory)
 
         return race(self._reactor, self._timeouts.attempt, addresses, attempt, self._allowance)
+
+    def listen(self, towards: IPAddress, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """See L{IEgress}."""
+        return Deferred.fromCoroutine(self._listen(towards, factory))
+
+    async def _listen(self, towards: IPAddress, factory: IProtocolFactory) -> IListeningPort:
+        set_ = self._bind.ipv4 if towards.version == 4 else self._bind.ipv6
+        address = set_ if set_ is not None else source_towards(towards)
+        return await listen_on(self._reactor, address, self._bind_ports, factory)
 
     def _endpoint(self, address: IPAddress, port: int) -> IStreamClientEndpoint:
         v4 = address.version == 4

@@ -1,25 +1,34 @@
-"""Whether an address is one of this host's."""
+"""This host's own addresses, as the kernel's routing has them.  No packet is sent."""
 
 import errno
 import socket
+from ipaddress import ip_address
 
 from socks5d.wire.address import IPAddress
+from socks5d.wire.names import unmapped
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
+def source_towards(address: IPAddress) -> IPAddress:
+    """
+    The address of this host's by which another is reached, and reaches it.
+
+    @raise OSError: when there is no way there, or no room to ask.
+    """
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((str(address), 9))
+        return unmapped(ip_address(probe.getsockname()[0]))
+
+
 def is_own(address: IPAddress) -> bool:
     """
-    Ask the kernel: towards an address of its own, it would use that address as the
-    source.  No packet is sent.
+    Whether an address is this host's: towards it, the kernel would use it as the source.
 
     @return: also True when the kernel has no room to answer.
     """
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((str(address), 9))
-            source: str = probe.getsockname()[0]
+        return source_towards(address) == address
     except OSError as error:
         return error.errno in _EXHAUSTED
-    return source == str(address)

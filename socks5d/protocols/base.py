@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from socks5d.bounded import bounded
 from socks5d.model import Command, Outcome, Refusal
+from socks5d.protocols.bind import bind
 from socks5d.protocols.connect import connect
 from socks5d.protocols.control import ControlConnection
 from socks5d.protocols.session import Session, socket_address
@@ -57,7 +58,8 @@ class SOCKSProtocol(ControlConnection):
 
     def granted(self, bound: Address | None) -> bytes:
         """
-        @param bound: the near end of the outgoing connection.
+        @param bound: what to tell as BND.ADDR and BND.PORT: the near end of the outgoing
+            connection; for BIND the listening address, then the peer's.
         @return: the reply.
         """
         raise AssertionError("a subclass says how a request is granted")
@@ -94,6 +96,9 @@ class SOCKSProtocol(ControlConnection):
 
     def advance(self) -> None:
         """See L{ControlConnection}."""
+        if self.eof and self.session.command is Command.BIND:
+            # Nobody is left to be told of the peer, and nothing may outlive the client.
+            self.close(b"", Outcome.CLIENT_LEFT)
         while self._parser is not None and self._then is not None:
             try:
                 parsed = self._parser(self._buffer)
@@ -184,33 +189,42 @@ class SOCKSProtocol(ControlConnection):
         session = self.session
         session.command, session.asked, session.port = command, destination.host, destination.port
         session.handshake = self._consumed
-        if command is not Command.CONNECT:
+        if command is Command.UDP_ASSOCIATE:
             self.refuse(Outcome.COMMAND_NOT_SUPPORTED)
             return
-        session.deadline(session.server.timeouts.connect, self._connect_late)
-        connecting = Deferred.fromCoroutine(self._connect(destination.host))
-        if not connecting.called:
-            self._waiting = connecting
-        connecting.addErrback(self._connect_failed)
+        session.deadline(session.server.timeouts.connect, self._request_late)
+        carrying_out = Deferred.fromCoroutine(self._carry_out(command, destination.host))
+        if not carrying_out.called:
+            self._waiting = carrying_out
+        carrying_out.addErrback(self._request_failed)
 
-    async def _connect(self, host: Host) -> None:
+    async def _carry_out(self, command: Command, host: Host) -> None:
         try:
-            origin = await connect(self.session, host)
+            if command is Command.CONNECT:
+                origin = await connect(self.session, host)
+            else:
+                origin = await bind(self.session, host, self._listening)
         except Refusal as refusal:
             self._waiting = None
             self.refuse(refusal.outcome, refusal.rule)
             return
         self._waiting = None
         try:
-            bound = socket_address(origin.transport.getHost())
-            self.send(self.granted(bound))
-            self.session.opened(bound)
+            near = socket_address(origin.transport.getHost())
+            far = socket_address(origin.transport.getPeer())
+            self.send(self.granted(near if command is Command.CONNECT else far))
+            self.session.opened(near)
             self.relay_with(origin)
         except BaseException:
             origin.transport.abortConnection()
             raise
 
-    def _connect_failed(self, failure: Failure) -> None:
+    def _listening(self, bound: Address) -> None:
+        """The first reply to a BIND."""
+        self.session.deadline(self.session.server.timeouts.bind, self._request_late)
+        self.send(self.granted(bound))
+
+    def _request_failed(self, failure: Failure) -> None:
         if self.closing:
             return
         self.session.server.blame(failure)
@@ -233,5 +247,5 @@ class SOCKSProtocol(ControlConnection):
     def _handshake_late(self) -> None:
         self.refuse(Outcome.HANDSHAKE_TIMED_OUT)
 
-    def _connect_late(self) -> None:
+    def _request_late(self) -> None:
         self.refuse(Outcome.TIMED_OUT, "no connection within the deadline")

@@ -28,6 +28,28 @@ async def connect(session: Session, host: Host) -> Origin:
     @return: the connected protocol.
     @raise Refusal: with the outcome that the client is to be told.
     """
+    rules = await permitted_addresses(session, host)
+    try:
+        origin = await session.server.egress.connect(tuple(rules), session.port, Origin)
+    except NETWORK_ERRORS as error:
+        raise Refusal(outcome(error), str(error)) from error
+    assert isinstance(origin, Origin)
+    peer = socket_address(origin.transport.getPeer())
+    if peer is not None and not isinstance(peer.host, bytes):
+        session.address = peer.host
+        session.rule = rules.get(peer.host, "")
+    return origin
+
+
+async def permitted_addresses(session: Session, host: Host) -> dict[IPAddress, str]:
+    """
+    What a host asked for is, as far as the rules let it be reached.
+
+    @param host: as it came.
+    @return: the addresses, in the order to try them, each with the rule that permits
+        it; at least one.
+    @raise Refusal: when there is none.
+    """
     try:
         target = canonical(host)
     except NotAName as error:
@@ -39,17 +61,7 @@ async def connect(session: Session, host: Host) -> Origin:
         addresses = await session.server.egress.resolve(target)
     else:
         addresses = (target,)
-    rules = await _permitted(session, addresses)
-    try:
-        origin = await session.server.egress.connect(tuple(rules), session.port, Origin)
-    except NETWORK_ERRORS as error:
-        raise Refusal(outcome(error), str(error)) from error
-    assert isinstance(origin, Origin)
-    peer = socket_address(origin.transport.getPeer())
-    if peer is not None and not isinstance(peer.host, bytes):
-        session.address = peer.host
-        session.rule = rules.get(peer.host, "")
-    return origin
+    return await _permitted(session, addresses)
 
 
 async def judge(session: Session, request: Request) -> Decision:
@@ -68,9 +80,7 @@ async def judge(session: Session, request: Request) -> Decision:
 
 async def _permitted(session: Session, addresses: Sequence[IPAddress]) -> dict[IPAddress, str]:
     """
-    @return: the addresses that may be dialled, in their order, each with the rule
-        that permits it; at least one.
-    @raise Refusal: the first denial, when there is none.
+    @raise Refusal: the first denial, when there is no permit.
     """
     permitted: dict[IPAddress, str] = {}
     denial = Refusal(Outcome.HOST_UNREACHABLE, "the name has no address")

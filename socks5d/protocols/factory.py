@@ -1,6 +1,6 @@
 """What the factories of all SOCKS versions have in common."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
@@ -8,7 +8,7 @@ from twisted.internet.protocol import Factory, Protocol
 from socks5d.egress import DirectEgress, is_own
 from socks5d.egress.direct import Reactor
 from socks5d.interfaces import IAuthenticator, IEgress, IRuleset, ISessionObserver
-from socks5d.model import Limits, Timeouts
+from socks5d.model import Limits, Strangers, Timeouts
 from socks5d.protocols.base import SOCKSProtocol
 from socks5d.protocols.capacity import Capacity
 from socks5d.protocols.server import Server
@@ -18,6 +18,8 @@ from socks5d.rules.protection import Protection
 
 #: Sessions at once, where nobody set a limit.
 DEFAULT_SESSIONS = 10_000
+
+STRANGERS: Mapping[str, Strangers] = {"4": Strangers.REFUSE, "5": Strangers.IGNORE}
 
 
 class TurnedAway(Protocol):
@@ -54,6 +56,7 @@ class SOCKSBaseFactory(Factory):
         limits: Limits | None = None,
         capacity: Capacity | None = None,
         listener: str = "",
+        strangers: Mapping[str, Strangers] | None = None,
     ) -> None:
         """
         @param ruleset: decides about every request.
@@ -68,6 +71,9 @@ class SOCKSBaseFactory(Factory):
         @param limits: how much there may be.
         @param capacity: counts sessions, for factories that share a limit; by
             default this factory has C{limits.sessions} to itself.
+        @param strangers: what becomes of a BIND when somebody connects who is not
+            expected, by version, "4" and "5"; by default SOCKS 4 refuses, as its note
+            says, and SOCKS 5 waits on.
         @param listener: what to call its listener in requests and records.
         @raise ValueError: when two authenticators own the same method, or one owns
             what is no method.
@@ -95,6 +101,7 @@ class SOCKSBaseFactory(Factory):
             limits=limits,
             capacity=capacity,
             listener=listener,
+            strangers={**STRANGERS, **(strangers or {})},
         )
         self.sessions: set[SOCKSProtocol] = set()
 

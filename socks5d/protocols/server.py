@@ -1,6 +1,6 @@
 """What all the sessions of a factory share."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 
 from socks5d.bounded import Complaints
 from socks5d.interfaces import USERID, IAuthenticator, IEgress, ISessionObserver
-from socks5d.model import Limits, Opened, Record, Timeouts
+from socks5d.model import Limits, Opened, Record, Strangers, Timeouts
 from socks5d.protocols.capacity import Capacity
 from socks5d.rules.gate import Gate
 
@@ -22,6 +22,7 @@ class Server:
     @ivar limits: how much there may be.
     @ivar capacity: counts the sessions.
     @ivar listener: what the listener is called in requests and records.
+    @ivar strangers: what becomes of a BIND when a stranger connects, by version.
     """
 
     _log = Logger()
@@ -38,6 +39,7 @@ class Server:
         limits: Limits,
         capacity: Capacity,
         listener: str,
+        strangers: Mapping[str, Strangers],
     ) -> None:
         """
         @param authenticators: in the order of preference.
@@ -52,6 +54,7 @@ class Server:
         self.limits = limits
         self.capacity = capacity
         self.listener = listener
+        self.strangers = strangers
         self._observers = tuple(observers)
         self._complaints = Complaints(clock, self._log)
         self._authenticators: dict[int, IAuthenticator] = {}

@@ -137,12 +137,13 @@ class Session:
         port = far.port if far is not None else 0
         self.client = Client(address, port, socket_address(host), self.server.listener)
 
-    def request(self, address: IPAddress | None = None) -> Request:
+    def request(self, address: IPAddress | None = None, peer: Address | None = None) -> Request:
         """
         All that is known, for a ruleset.
 
         @param address: the address to judge; None when only the client, or the name,
             is known.
+        @param peer: who has connected, for BIND.
         """
         return Request(
             self.client,
@@ -154,6 +155,7 @@ class Session:
             self.name,
             address,
             self.port,
+            peer,
         )
 
     def opened(self, bound: Address | None) -> None:

@@ -49,7 +49,7 @@ def parse_destination(text: str) -> Destination:
     @raise ValueError: says what is wrong.
     """
     host, ports_text = _split(text)
-    ports = None if ports_text is None else _parse_ports(ports_text)
+    ports = None if ports_text is None else parse_ports(ports_text)
     if host == "*":
         return Destination(text, everything=True, ports=ports)
     if host.startswith("*."):
@@ -82,7 +82,13 @@ def _split(text: str) -> tuple[str, str | None]:
     return host, ports if colon else None
 
 
-def _parse_ports(text: str) -> Ports:
+def parse_ports(text: str) -> Ports:
+    """
+    Read a port or a range of ports.
+
+    @return: the lowest and the highest.
+    @raise ValueError: says what is wrong.
+    """
     match = _PORTS.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no port and no range of ports (as 443 or 8000-8099)")

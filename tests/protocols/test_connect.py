@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import getConnectError
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
 from zope.interface import implementer
 
 from socks5d.egress import DirectEgress, FixedResolver
@@ -44,6 +44,9 @@ class Recording:
     def resolve(self, name: str) -> Deferred[Sequence[IPAddress]]:
         self.resolved.append(name)
         return succeed(self.names[name])
+
+    def listen(self, towards: IPAddress, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        return fail(OSError(errno.EADDRNOTAVAIL, "not here"))
 
     def connect(
         self, addresses: Sequence[IPAddress], port: int, protocol: Callable[[], IProtocol]
@@ -266,7 +269,7 @@ def test_a_name_with_protected_addresses_alone_is_denied_and_not_dialled() -> No
     assert egress.connected == []
 
 
-@pytest.mark.parametrize("command", [socks5.BIND, socks5.UDP_ASSOCIATE])
+@pytest.mark.parametrize("command", [socks5.UDP_ASSOCIATE])
 def test_a_command_that_is_not_served_is_told_so(command: int) -> None:
     with proxy() as server, client.dial(server) as connection:
         client.greet(connection)

@@ -1,12 +1,13 @@
 """Destinations that trust this host, in every disguise: refused, and not a packet sent."""
 
+import errno
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
 from zope.interface import implementer
 
 from socks5d.interfaces import IEgress
@@ -94,6 +95,9 @@ class NeverConnects:
         from twisted.internet.defer import succeed
 
         return succeed([ip_address("::1"), ip_address("127.0.0.1")])
+
+    def listen(self, towards: IPAddress, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        return fail(OSError(errno.EADDRNOTAVAIL, "not here"))
 
     def connect(
         self, addresses: Sequence[IPAddress], port: int, protocol: Callable[[], IProtocol]
