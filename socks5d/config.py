@@ -132,9 +132,14 @@ def _octets(text: str | bytes) -> bytes:
 
 
 def _require_file(path: str) -> None:
+    if not path:
+        raise ValueError("'file': give the path of a file, as file:/etc/socks5d/passwords")
     try:
-        with Path(path).open("rb"):
-            return
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.count(b":") > 1:
+                    # Twisted's checker would take what stands before it for the password.
+                    raise ValueError(f"'file': {path!r} line {number} has a second colon")
     except OSError as error:
         raise ValueError(f"'file': {path!r} cannot be read: {error.strerror}") from None
 

@@ -5,10 +5,10 @@ from typing import Any
 from attrs import evolve
 
 from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
-from socks5d.config import Settings
+from socks5d.config import ConfigError, Settings
 from socks5d.interfaces import USERID, IAuthenticator, IRuleset
 from socks5d.model import Limits
-from socks5d.rules import Chain, ClientRules, DestinationRules
+from socks5d.rules import Chain, ClientRules, DestinationRules, PermitUnprotected
 from socks5d.rules.chain import PERMIT_UNPROTECTED
 from socks5d.sessionlog import host_port
 from socks5d.wire import socks5
@@ -41,10 +41,14 @@ def make_ruleset(settings: Settings) -> IRuleset:
     """
     The rules that settings say: every deny first, then rulesets by plugins, then
     what is allowed.
+
+    @raise ConfigError: for rules that would never be asked.
     """
     clients = ClientRules(settings.allow_from, settings.deny_from)
     if not settings.rulesets:
         return Chain([clients, DestinationRules(settings.allow, settings.deny, PERMIT_UNPROTECTED)])
+    if settings.allow and any(isinstance(each, PermitUnprotected) for each in settings.rulesets):
+        raise ConfigError("--ruleset permit leaves --allow nothing to say; leave one of them out")
     denied = DestinationRules(deny=settings.deny)
     allowed = DestinationRules(allow=settings.allow)
     return Chain([clients, denied, *settings.rulesets, allowed])

@@ -123,6 +123,8 @@ class SOCKSService(Service):
             endpoint = endpoint_of(self._reactor, description, self._settings.proxy_from)
         except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
             text = str(error) or type(error).__name__
+            if not isinstance(error, ValueError):
+                text = f"is no endpoint ({text}); IPv6 is written tcp6:1080:interface=\\:\\:1"
             raise ConfigError(f"listen {description!r}: {text}") from None
         advice = open_to_strangers(self._settings, listening_address(endpoint))
         if advice is not None:

@@ -184,9 +184,9 @@ class AccessLog:
             return
         try:
             new = self._open(self._path)
-        except OSError:
+        except OSError as error:
             # No privilege any more, or another root directory: the old one still serves.
-            self._complaints.complain("the access log was moved and cannot be reopened", Failure())
+            self._complaints.warn(f"the access log cannot be opened anew: {error.strerror}")
             return
         old, self._file = self._file, new
         old.close()

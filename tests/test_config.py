@@ -325,3 +325,11 @@ def test_a_checker_that_tells_its_argument_is_not_repeated(
     with pytest.raises(ValueError, match="'echo': ") as caught:
         make_checker(f"echo:{secret}")
     assert "sesame" not in str(caught.value)
+
+
+def test_a_password_file_with_a_second_colon_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "passwords"
+    path.write_text("ann:secret\nbob:pa:ss\n")
+    with pytest.raises(ValueError, match="line 2 has a second colon") as caught:
+        make_checker(f"file:{path}")
+    assert "pa:ss" not in str(caught.value)

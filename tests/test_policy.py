@@ -4,10 +4,11 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from socks5d.auth import AnyUserID, NoAuthentication
-from socks5d.config import Settings, make_checker
+from socks5d.config import ConfigError, Settings, make_checker
 from socks5d.interfaces import USERID
 from socks5d.model import Limits
-from socks5d.policy import authenticates, make_authenticators, within_descriptors
+from socks5d.policy import authenticates, make_authenticators, make_ruleset, within_descriptors
+from socks5d.rules import PermitUnprotected, parse_destination
 from tests.protocols.test_seams import Answering, Chap
 
 PASSWORD = (make_checker("memory:ann:secret"),)
@@ -60,3 +61,9 @@ def test_what_there_may_be_fits_into_the_descriptors(descriptors: int, sessions:
     assert taken <= max(descriptors - 24, 3)
     if descriptors == 20_000:
         assert limits.sessions == (sessions if sessions == 10 else 9940)
+
+
+def test_permit_and_allow_do_not_go_together() -> None:
+    both = Settings(rulesets=(PermitUnprotected(),), allow=(parse_destination("*:443"),))
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        make_ruleset(both)

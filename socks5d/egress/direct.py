@@ -14,8 +14,10 @@ from twisted.internet.interfaces import (
     IReactorTCP,
     IReactorTime,
     IStreamClientEndpoint,
+    ITCPTransport,
 )
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socks5d.egress.listen import Ports, listen_on
@@ -94,9 +96,36 @@ class DirectEgress:
         factory = _Outgoing(protocol)
 
         def attempt(address: IPAddress) -> Deferred[IProtocol]:
-            return self._endpoint(address, port).connect(factory)
+            return self._abandonable(self._endpoint(address, port).connect(factory))
 
         return race(self._reactor, self._timeouts.attempt, addresses, attempt, self._allowance)
+
+    def _abandonable(self, connecting: Deferred[IProtocol]) -> Deferred[IProtocol]:
+        """
+        An attempt that is given up closes its socket in the reactor's next turn.
+
+        Closed at once, its number may be another socket's before the poll's remaining
+        events are dealt with, one of which may have been meant for it; Twisted would
+        take it to the other one, and a listener, say, does not survive that.
+        """
+
+        def give_up(_: Deferred[IProtocol]) -> None:
+            self._reactor.callLater(0, connecting.cancel)
+
+        attempt: Deferred[IProtocol] = Deferred(give_up)
+
+        def connected(protocol: IProtocol) -> None:
+            if attempt.called:
+                ITCPTransport(protocol.transport).abortConnection()  # type: ignore[attr-defined]
+            else:
+                attempt.callback(protocol)
+
+        def failed(failure: Failure) -> None:
+            if not attempt.called:
+                attempt.errback(failure)
+
+        connecting.addCallbacks(connected, failed)
+        return attempt
 
     def listen(self, towards: IPAddress, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """See L{IEgress}."""

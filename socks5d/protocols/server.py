@@ -111,10 +111,13 @@ class Server:
             except Exception:  # noqa: BLE001 (a stranger's code)
                 self._complaints.complain("a session observer failed", Failure())
 
-    def blame(self, failure: Failure) -> None:
+    def blame(
+        self, failure: Failure, what: str = "a session failed on an error it should not have met"
+    ) -> None:
         """
-        Say that something of ours, or of an authenticator's or an egress's, broke.
+        Say that something broke.
 
         @param failure: with its traceback.
+        @param what: what it was, in few and fixed words.
         """
-        self._complaints.complain("a session failed on an error it should not have met", failure)
+        self._complaints.complain(what, failure)

@@ -48,7 +48,7 @@ class SOCKSv4(SOCKSProtocol):
                 self.refuse(Outcome.NOT_AUTHENTICATED, reason)
 
         def failed(failure: Failure) -> None:
-            self.session.server.blame(failure)
+            self.session.server.blame(failure, "an authenticator failed, which refuses its client")
             self.refuse(Outcome.NOT_AUTHENTICATED, "the authenticator failed")
 
         self.ask(

@@ -124,7 +124,7 @@ class SOCKSv5(SOCKSProtocol):
         self.serve(_COMMANDS[request.command], request.destination)
 
     def _broken(self, failure: Failure, refusal: bytes = b"") -> None:
-        self.session.server.blame(failure)
+        self.session.server.blame(failure, "an authenticator failed, which refuses its client")
         self.close(refusal, Outcome.NOT_AUTHENTICATED, "the authenticator failed")
 
 

@@ -125,6 +125,7 @@ def test_several_addresses_race() -> None:
         egress.reactor.tcpClients[number][2].startedConnecting(egress.reactor.connectors[number])
     egress.stands(1)
     assert egress.heard == egress.made
+    egress.reactor.advance(0)
     assert egress.reactor.connectors[2].stoppedConnecting
 
 
@@ -135,6 +136,9 @@ def test_cancelling_stops_every_connection() -> None:
     for number in (0, 1):
         egress.reactor.tcpClients[number][2].startedConnecting(egress.reactor.connectors[number])
     connecting.cancel()
+    # Not at once: the poll that is under way may hold an event for the socket yet.
+    assert [each.stoppedConnecting for each in egress.reactor.connectors] == [False, False]
+    egress.reactor.advance(0)
     assert [each.stoppedConnecting for each in egress.reactor.connectors] == [True, True]
     assert egress.heard[0].check(CancelledError)
 
