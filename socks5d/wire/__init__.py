@@ -19,4 +19,6 @@ the message cannot be said in the protocol.
 - L{socks5d.wire.socks5}: SOCKS 5 (RFC 1928)
 - L{socks5d.wire.userpass}: username and password (RFC 1929)
 - L{socks5d.wire.udp}: the UDP request header (RFC 1928 section 7)
+- L{socks5d.wire.fragments}: putting fragmented datagrams together (section 7)
+- L{socks5d.wire.identline}: the Identification Protocol's lines (RFC 1413)
 """

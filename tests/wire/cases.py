@@ -14,7 +14,7 @@ import pytest
 from attrs import frozen
 from hypothesis import strategies as st
 
-from socks5d.wire import socks4, socks5, userpass
+from socks5d.wire import identline, socks4, socks5, userpass
 from socks5d.wire.address import Address, IPAddress, parse_address
 from socks5d.wire.parsed import Parsed, WireError
 from socks5d.wire.userpass import Credentials
@@ -38,6 +38,8 @@ LONGEST: dict[Parser, int] = {
     socks5.parse_reply: 3 + 1 + 1 + 255 + 2,
     userpass.parse_credentials: 1 + 1 + 255 + 1 + 255,
     userpass.parse_status: 2,
+    identline.parse_query: identline.MAX_LINE,
+    identline.parse_response: identline.MAX_LINE,
 }
 
 HOME = IPv4Address("192.0.2.7")
@@ -202,6 +204,33 @@ MESSAGES: tuple[Message, ...] = (
     Message(userpass.parse_status, b"\x01\x00", userpass.SUCCESS),
     Message(userpass.parse_status, b"\x01\x01", userpass.FAILURE),
     Message(userpass.parse_status, b"\x01\xff", 255),
+    Message(identline.parse_query, b"6191, 23\r\n", (6191, 23)),
+    Message(identline.parse_query, b" 1\t,65535 \n", (1, 65535)),
+    Message(
+        identline.parse_response,
+        b"6193, 23 : USERID : UNIX : stjohns\r\n",
+        identline.UserID((6193, 23), b"UNIX", b"stjohns"),
+    ),
+    Message(
+        identline.parse_response,
+        b"6193,23:USERID:OTHER , US-ASCII:St John: \xff\n",
+        identline.UserID((6193, 23), b"OTHER", b"St John: \xff"),
+    ),
+    Message(
+        identline.parse_response,
+        b"1,2:USERID:UNIX:" + b"u" * 512 + b"\r\n",
+        identline.UserID((1, 2), b"UNIX", b"u" * 512),
+    ),
+    Message(
+        identline.parse_response,
+        b"6195, 23 : ERROR : NO-USER\r\n",
+        identline.Error((6195, 23), b"NO-USER"),
+    ),
+    Message(
+        identline.parse_response,
+        b"6195, 23 : ERROR : X-DBASE-DOWN\r\n",
+        identline.Error((6195, 23), b"UNKNOWN-ERROR"),
+    ),
 )
 
 REJECTED = b"\x00\x5b\0\0\0\0\0\0"
@@ -235,6 +264,25 @@ BROKEN: tuple[Broken, ...] = (
     *(Broken(socks5.parse_reply, bytes((5, 0, 0, atyp)), b"") for atyp in (0, 2, 5)),
     *(Broken(userpass.parse_credentials, bytes((ver,)), b"\x01\x01") for ver in (0, 2, 5, 255)),
     *(Broken(userpass.parse_status, bytes((ver,)), b"") for ver in (0, 2, 5)),
+    *(
+        Broken(identline.parse_query, line, b"")
+        for line in (b"\n", b"1\r\n", b"0, 1\n", b"1, 65536\n", b"1, 2, 3\n", b"x" * 1000)
+    ),
+    *(
+        Broken(identline.parse_response, line, b"")
+        for line in (
+            b"\r\n",
+            b"1, 2\n",
+            b"1, 2 : USERID : UNIX\n",
+            b"1, 2 : USERID : UNIX : \r\n",
+            b"1, 2 : USERID : UNIX : a\0b\r\n",
+            b"1, 2 : userid : UNIX : a\r\n",
+            b"0, 2 : USERID : UNIX : a\r\n",
+            b"1, 99999 : ERROR : NO-USER\r\n",
+            b"1,2:USERID:UNIX:" + b"u" * 513 + b"\n",
+            b"1,2:USERID:UNIX:" + b"u" * 984,
+        )
+    ),
 )
 
 #: What may stand behind a message: nothing that looks like its own kind may matter.
