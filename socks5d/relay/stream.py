@@ -189,8 +189,10 @@ class Relay:
                 other.abortConnection()
         elif not self._closed:
             # One side is gone, in order.  The other is told behind everything that is
-            # still on its way, and then gets some time to close by itself.
+            # still on its way, and then gets some time to close by itself.  It is read
+            # again, should the one that is gone have been slower than it.
             direction.eof()
+            (self.down if direction is self.up else self.up).resumeProducing()
             if direction.flushed:
                 self._linger()
 

@@ -161,6 +161,15 @@ def test_a_side_closed_in_order_gives_the_other_a_while_to_close() -> None:
     assert scene.clock.getDelayedCalls() == []
 
 
+def test_an_origin_whose_client_was_slow_is_read_again_when_it_is_gone() -> None:
+    """What is unread when it is closed would reset it, and cost it the upload's tail."""
+    scene = Scene(Closing)
+    scene.relay.down.pauseProducing()
+    assert scene.origin.producerState == "paused"
+    scene.relay.client_lost(done())
+    assert scene.origin.producerState == "producing"
+
+
 def test_an_origin_that_has_been_told_before_the_client_left_gets_its_while_too() -> None:
     scene = Scene()
     scene.relay.up.eof()
