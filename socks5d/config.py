@@ -9,6 +9,7 @@ counts.
 import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,11 +23,21 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
 from socks5d.interfaces import IAuthenticator, IRuleset
-from socks5d.model import Limits, SourceAddresses, Strangers, Timeouts
+from socks5d.model import Command
 from socks5d.naming import make_authenticator, make_ruleset
+from socks5d.parameters import (
+    Filtering,
+    IdentMode,
+    Limits,
+    LocalAddresses,
+    Strangers,
+    Timeouts,
+    UDPParameters,
+)
 from socks5d.rules import Destination, parse_destination, parse_network
 from socks5d.rules.destinations import Ports, parse_ports
 from socks5d.rules.prefixes import IPNetwork
+from socks5d.wire import identline
 
 DEFAULT_LISTEN = ("tcp:1080:interface=127.0.0.1",)
 
@@ -64,6 +75,10 @@ class Settings:
     @ivar bind_address: local addresses that a BIND listens on.
     @ivar bind_ports: lowest and highest port that a BIND listens on; None for any.
     @ivar strangers: what becomes of a BIND when a stranger connects, by version.
+    @ivar ident: what is done about RFC 1413.
+    @ivar ident_port: where identd listens on clients' hosts.
+    @ivar commands: what is served.
+    @ivar udp: how UDP associations are served.
     @ivar access_log: where JSON lines go, or None.
     @ivar socks4: whether SOCKS 4 and 4a are served.
     @ivar socks5: whether SOCKS 5 is served.
@@ -82,10 +97,14 @@ class Settings:
     userids: tuple[str, ...] = ()
     protect: tuple[IPNetwork, ...] = ()
     proxy_from: tuple[IPNetwork, ...] = LOOPBACK
-    source: SourceAddresses = field(factory=SourceAddresses)
-    bind_address: SourceAddresses = field(factory=SourceAddresses)
+    source: LocalAddresses = field(factory=LocalAddresses)
+    bind_address: LocalAddresses = field(factory=LocalAddresses)
     bind_ports: Ports | None = None
     strangers: Mapping[str, Strangers] = field(factory=dict)
+    ident: IdentMode = IdentMode.OFF
+    ident_port: int = identline.PORT
+    commands: frozenset[Command] = frozenset(Command)
+    udp: UDPParameters = field(factory=UDPParameters)
     access_log: Path | None = None
     socks4: bool = True
     socks5: bool = True
@@ -169,12 +188,33 @@ LISTS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "proxy_from": ("proxy_from", parse_network),
     "source": ("source", ip_address),
     "bind_address": ("bind_address", ip_address),
+    "udp_address": ("udp_address", ip_address),
+    "udp_advertise": ("udp_advertise", ip_address),
 }
 
-SWITCHES = ("socks4", "socks5")
-STRANGERS = {"socks4_strangers": "4", "socks5_strangers": "5"}
+#: Keys that hold at most one address of each family.
+LOCAL_ADDRESSES = ("source", "bind_address", "udp_address", "udp_advertise")
+SWITCHES = ("socks4", "socks5", "udp_fragments")
+COMMANDS = {"bind": Command.BIND, "udp": Command.UDP_ASSOCIATE}
+PORT_RANGES = ("bind_ports", "udp_ports")
+WORDS: Mapping[str, type[Enum]] = {
+    "socks4_strangers": Strangers,
+    "socks5_strangers": Strangers,
+    "udp_filtering": Filtering,
+    "ident": IdentMode,
+}
+UDP = tuple(each.name for each in fields(UDPParameters))
 TABLES: Mapping[str, type[Timeouts] | type[Limits]] = {"timeouts": Timeouts, "limits": Limits}
-KEYS = (*LISTS, *SWITCHES, "access_log", "bind_ports", *STRANGERS, *TABLES)
+KEYS = (
+    *LISTS,
+    *SWITCHES,
+    *COMMANDS,
+    *PORT_RANGES,
+    *WORDS,
+    "ident_port",
+    "access_log",
+    *TABLES,
+)
 
 
 @frozen(slots=True)
@@ -220,20 +260,28 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
         if key in LISTS:
             attribute, make = LISTS[key]
             lists.setdefault(attribute, []).extend(_list(item, make))
-        elif key in SWITCHES:
+        elif key in SWITCHES or key in COMMANDS:
             values[key] = _switch(item)
         elif key == "access_log":
             values[key] = _path(item)
-        elif key == "bind_ports":
+        elif key in PORT_RANGES:
             values[key] = _ports(item)
-        elif key in STRANGERS:
-            values.setdefault("strangers", {})[STRANGERS[key]] = _strangers(item)
+        elif key == "ident_port":
+            values[key] = _port(item)
+        elif key in WORDS:
+            values[key] = _word(item, WORDS[key])
         elif key in TABLES:
             values[key] = _table(item, TABLES[key])
         else:
             raise ConfigError(f"{item.where}: unknown key; there are {', '.join(KEYS)}")
-    for key in ("source", "bind_address"):
+    for key in LOCAL_ADDRESSES:
         values[key] = _one_of_each(key, lists.pop(key, []), items)
+    strangers = {version: values.pop(f"socks{version}_strangers", None) for version in ("4", "5")}
+    values["strangers"] = {version: word for version, word in strangers.items() if word is not None}
+    off = {command for key, command in COMMANDS.items() if not values.pop(key, True)}
+    values["commands"] = frozenset(Command) - off
+    udp = {key: values.pop(f"udp_{key}") for key in UDP if f"udp_{key}" in values}
+    values["udp"] = UDPParameters(**udp)
     values.update({attribute: tuple(made) for attribute, made in lists.items() if made})
     settings = Settings(**values)
     if not (settings.socks4 or settings.socks5):
@@ -243,9 +291,9 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
 
 def _one_of_each(
     name: str, addresses: list[object], items: Sequence[tuple[str, Item]]
-) -> SourceAddresses:
+) -> LocalAddresses:
     try:
-        return SourceAddresses.of([ip_address(str(each)) for each in addresses])
+        return LocalAddresses.of([ip_address(str(each)) for each in addresses])
     except ValueError as error:
         where = [item.where for key, item in items if key == name]
         raise ConfigError(f"{where[-1]}: {error}") from None
@@ -276,12 +324,19 @@ def _ports(item: Item) -> Ports:
         raise ConfigError(f"{item.where}: {error}") from None
 
 
-def _strangers(item: Item) -> Strangers:
+def _port(item: Item) -> int:
+    low, high = _ports(item)
+    if low != high:
+        raise ConfigError(f"{item.where}: must be one port")
+    return low
+
+
+def _word(item: Item, kind: type[Enum]) -> Enum:
     try:
-        return Strangers(item.value)
+        return kind(item.value)
     except ValueError:
-        words = " or ".join(repr(each.value) for each in Strangers)
-        raise ConfigError(f"{item.where}: must be {words}") from None
+        *words, last = (repr(each.value) for each in kind)
+        raise ConfigError(f"{item.where}: must be {', '.join(words)} or {last}") from None
 
 
 def _path(item: Item) -> Path:

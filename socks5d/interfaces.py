@@ -3,7 +3,7 @@ The seams: where other people's code meets ours.
 
 Everything here may be implemented by a stranger.  Whatever such code does (raise,
 never answer, answer after the client has gone), socks5d bounds it with
-L{Timeouts.decision<socks5d.model.Timeouts>} and takes its failure as a refusal.
+L{Timeouts.decision<socks5d.parameters.Timeouts>} and takes its failure as a refusal.
 
 Times are in seconds, sizes in octets.
 """
@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory, IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
 from zope.interface import Attribute, Interface
 
 from socks5d.model import Client, Decision, Opened, Record, Request, Step
@@ -174,6 +175,17 @@ class IEgress(Interface):
         @return: fires with the port; its C{getHost} tells an address by which the peer
             reaches it.  Fails with OSError or
             L{CannotListenError<twisted.internet.error.CannotListenError>}.
+        """
+
+    def open_datagram(towards: IPAddress, protocol: DatagramProtocol) -> Deferred[IUDPTransport]:
+        """
+        Open a UDP socket to send from, to any number of destinations.
+
+        @param towards: one of them; the others are of the same family.
+        @param protocol: is given the datagrams that come, from anybody.
+        @return: fires with the transport, whose C{write} takes a datagram and an address,
+            and may raise OSError.  Fails with OSError.  Cancelling it leaves no socket
+            behind.
         """
 
 

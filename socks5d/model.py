@@ -4,12 +4,11 @@ The nouns: what the parts of socks5d say to each other.
 All frozen.  Times are in seconds, sizes in octets.
 """
 
-from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
-from attrs.validators import ge, gt, le, lt
+from attrs.validators import in_
 
 from socks5d.wire.address import Address, IPAddress
 
@@ -33,6 +32,9 @@ class Outcome(Enum):
     TIMED_OUT = "timed out"
     COMMAND_NOT_SUPPORTED = "command not supported"
     ADDRESS_TYPE_NOT_SUPPORTED = "address type not supported"
+    # A denial for which SOCKS 4 has a code of its own.
+    IDENT_UNREACHABLE = "identd cannot be asked"
+    IDENT_MISMATCH = "identd names another user"
     # These end a session before there is a request to answer.
     NO_ACCEPTABLE_METHOD = "no acceptable method"
     NOT_AUTHENTICATED = "not authenticated"
@@ -91,7 +93,8 @@ class Identity:
 
     @ivar name: the name, or None for nobody in particular.
     @ivar source: how it is known: "none", "password", "userid" (SOCKS 4's USERID,
-        which nobody proved), or another authenticator's word.
+        which nobody proved), "ident" (what identd says on the client's host), or
+        another authenticator's word.
     """
 
     name: str | None = None
@@ -99,6 +102,20 @@ class Identity:
 
 
 ANONYMOUS = Identity()
+
+
+@frozen(slots=True)
+class Ident:
+    """
+    What came of asking the client's host who its user is (RFC 1413).  It is that host's
+    word, and worth what the host is.
+
+    @ivar name: the user-id as identd gave it, or None.
+    @ivar problem: why there is none.
+    """
+
+    name: str | None = None
+    problem: str = ""
 
 
 @frozen(slots=True)
@@ -122,6 +139,10 @@ class Request:
     @ivar port: the destination's port.
     @ivar peer: for BIND the address and port of the peer that has connected, whose
         address is the one to decide about; C{port} is still the one asked for.
+    @ivar ident: what identd said of the client; None when nobody asked it, or not yet.
+
+    For UDP ASSOCIATE there is first a request without name, address and port, and then
+    one for each destination that a datagram names, as for a CONNECT.
     """
 
     client: Client
@@ -134,17 +155,7 @@ class Request:
     address: IPAddress | None = None
     port: int = 0
     peer: Address | None = None
-
-
-class Strangers(Enum):
-    """
-    What becomes of a BIND to which somebody connects who is not expected.
-
-    The value is the word that settings use.
-    """
-
-    IGNORE = "ignore"
-    REFUSE = "refuse"
+    ident: Ident | None = None
 
 
 class Verdict(Enum):
@@ -164,11 +175,17 @@ class Decision:
     @ivar rule: the rule that made it, as the operator would recognise it.
     @ivar by_address: whether a permit named the destination's address.  Only such a
         permit reaches the addresses that are protected by default.
+    @ivar outcome: for a denial, what the client is told: L{Outcome.DENIED}, or one of
+        the two that are about identd, which SOCKS 4 has codes for.
     """
 
     verdict: Verdict
     rule: str = ""
     by_address: bool = False
+    outcome: Outcome = field(
+        default=Outcome.DENIED,
+        validator=in_((Outcome.DENIED, Outcome.IDENT_UNREACHABLE, Outcome.IDENT_MISMATCH)),
+    )
 
 
 NO_OPINION = Decision(Verdict.NO_OPINION)
@@ -251,6 +268,7 @@ class Record:
     @ivar version: "4", "4a", "5", or "" when it never showed.
     @ivar method: the SOCKS 5 METHOD that was used, or None.
     @ivar identity: whom the authenticator found.
+    @ivar ident: what identd said, or None when nobody asked it.
     @ivar claimed: a name the client gave without proof: USERID, or a user name that
         was not accepted; escaped.  None for none.
     @ivar command: the command, or None when no request came.
@@ -264,6 +282,7 @@ class Record:
     @ivar received: octets that the client sent to the destination.
     @ivar sent: octets that the destination sent to the client.
     @ivar handshake: octets that the client sent before there was a request.
+    @ivar dropped: datagrams of a UDP association, either way, that were not passed on.
     """
 
     id: int
@@ -273,6 +292,7 @@ class Record:
     version: str
     method: int | None
     identity: Identity
+    ident: Ident | None
     claimed: str | None
     command: Command | None
     asked: str | None
@@ -284,82 +304,4 @@ class Record:
     received: int
     sent: int
     handshake: int
-
-
-@frozen(slots=True, kw_only=True)
-class Timeouts:
-    """
-    How long things may take, in seconds.  A value out of range raises ValueError.
-
-    @ivar handshake: from accepting to a whole request, authentication included.
-    @ivar connect: from the request to the destination's connection: rules,
-        resolving and connecting together.  The SOCKS 4 note ends it at two minutes.
-    @ivar bind: for the peer of a BIND to connect.
-    @ivar decision: one call of a ruleset, an authenticator or a checker.
-    @ivar idle: a relay without an octet either way.  RFC 5382 (REQ-5) asks of what
-        stands between that it be at least 2 hours and 4 minutes.
-    @ivar closing: from a failure reply to the end of its connection; RFC 1928
-        section 6 wants less than 10.
-    @ivar shutdown: what running sessions get to finish when the server stops.
-    @ivar attempt: until the next address is tried beside the one that does not
-        answer (RFC 8305's Connection Attempt Delay).
-    """
-
-    handshake: float = field(default=30.0, validator=gt(0))
-    connect: float = field(default=30.0, validator=[gt(0), le(120)])
-    bind: float = field(default=120.0, validator=gt(0))
-    decision: float = field(default=10.0, validator=gt(0))
-    idle: float = field(default=7440.0, validator=gt(0))
-    closing: float = field(default=5.0, validator=[gt(0), lt(10)])
-    shutdown: float = field(default=10.0, validator=ge(0))
-    attempt: float = field(default=0.25, validator=ge(0.01))
-
-
-@frozen(slots=True, kw_only=True)
-class Limits:
-    """
-    How much there may be.  A value out of range raises ValueError.
-
-    @ivar sessions: sessions at once; 0 for as many as file descriptors allow.
-    @ivar handshake: octets that a client may send before its request is complete; at
-        least what the longest handshake with a password takes.
-    @ivar early: octets behind a request that are kept before the destination's
-        connection stands; the rest waits in the kernel.
-    @ivar addresses: addresses of one name that are judged and tried.
-    @ivar lookups: names being resolved, or waiting for it, at once.
-    @ivar threads: names being resolved at once.
-    @ivar attempts: second and further attempts to connect, each beside the first of
-        its session, at once.
-    """
-
-    sessions: int = field(default=0, validator=ge(0))
-    handshake: int = field(default=8192, validator=ge(1100))
-    early: int = field(default=65536, validator=ge(0))
-    addresses: int = field(default=16, validator=ge(1))
-    lookups: int = field(default=1024, validator=ge(1))
-    threads: int = field(default=32, validator=[ge(1), le(1024)])
-    attempts: int = field(default=64, validator=ge(0))
-
-
-@frozen(slots=True)
-class SourceAddresses:
-    """
-    The local addresses that outgoing connections are made from, or that a BIND listens on.
-
-    @ivar ipv4: for IPv4 destinations, or None for the kernel's choice.
-    @ivar ipv6: for IPv6 destinations, or None for the kernel's choice.
-    """
-
-    ipv4: IPAddress | None = field(default=None)
-    ipv6: IPAddress | None = field(default=None)
-
-    @classmethod
-    def of(cls, addresses: Sequence[IPAddress]) -> "SourceAddresses":
-        """
-        @param addresses: at most one of each family.
-        @raise ValueError: for two of one family.
-        """
-        families = {address.version: address for address in addresses}
-        if len(families) != len(addresses):
-            raise ValueError("at most one source address of each family")
-        return cls(families.get(4), families.get(6))
+    dropped: int = 0

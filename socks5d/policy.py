@@ -7,7 +7,7 @@ from attrs import evolve
 from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
 from socks5d.config import ConfigError, Settings
 from socks5d.interfaces import USERID, IAuthenticator, IRuleset
-from socks5d.model import Limits
+from socks5d.parameters import Limits
 from socks5d.rules import Chain, ClientRules, DestinationRules, PermitUnprotected
 from socks5d.rules.chain import PERMIT_UNPROTECTED
 from socks5d.sessionlog import host_port

@@ -28,7 +28,9 @@ from socks5d.policy import (
     within_descriptors,
 )
 from socks5d.protocols import Capacity, SOCKSFactory
+from socks5d.protocols.ident import IdentLookups
 from socks5d.protocols.session import socket_address
+from socks5d.protocols.shares import Shares
 from socks5d.proxyheader import FilteredEndpoint, endpoint_of
 from socks5d.rules import Protection
 from socks5d.sessionlog import host_port
@@ -101,6 +103,13 @@ class SOCKSService(Service):
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = within_descriptors(settings.limits, descriptors)
         self.capacity = Capacity(limits.sessions, reactor)
+        self._associations = Shares(limits.associations)
+        self._ident_lookups = IdentLookups(
+            reactor,
+            port=settings.ident_port,
+            seconds=settings.timeouts.ident,
+            at_once=limits.idents,
+        )
         self.ports: list[IListeningPort] = []
         self._listening = False
         self._protection = Protection(settings.protect, is_own=is_own)
@@ -146,6 +155,11 @@ class SOCKSService(Service):
                 capacity=self.capacity,
                 listener=listener,
                 strangers=settings.strangers,
+                commands=settings.commands,
+                ident=settings.ident,
+                ident_lookups=self._ident_lookups,
+                udp=settings.udp,
+                associations=self._associations,
             )
         except ValueError as error:
             raise ConfigError(f"authenticator: {error}") from None

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from socks5d.bounded import Complaints
 from socks5d.escape import printable
 from socks5d.interfaces import ISessionObserver
-from socks5d.model import Client, Identity, Opened, Outcome, Record
+from socks5d.model import Client, Ident, Identity, Opened, Outcome, Record
 
 #: How often the access log is looked for where it should be, in seconds.
 REOPEN_INTERVAL = 1.0
@@ -48,6 +48,13 @@ def identity_text(identity: Identity) -> str:
     )
 
 
+def ident_text(ident: Ident | None) -> str:
+    """
+    @return: what identd said; "-" when it was not asked, or gave no name.
+    """
+    return "-" if ident is None or ident.name is None else printable(ident.name)
+
+
 @implementer(ISessionObserver)
 class SessionLog:
     """One line in the log at the end of each session that asked for something."""
@@ -75,6 +82,7 @@ class SessionLog:
                     f"listener={record.client.listener or '-'}",
                     f"version={record.version or '-'}",
                     f"identity={identity_text(record.identity)}",
+                    f"ident={ident_text(record.ident)}",
                     f"claimed={record.claimed or '-'}",
                     f"command={record.command.value if record.command else '-'}",
                     f"asked={asked}",
@@ -84,6 +92,7 @@ class SessionLog:
                     f"end={_word(record.end)}",
                     f"received={record.received}",
                     f"sent={record.sent}",
+                    f"dropped={record.dropped}",
                     f"seconds={record.seconds:.3f}",
                 )
             ),
@@ -100,6 +109,7 @@ def record_fields(record: Record) -> dict[str, Any]:
     """
     @return: the record as JSON has it.
     """
+    ident = record.ident
     started = datetime.fromtimestamp(record.started, UTC)
     return {
         "time": started.isoformat(timespec="milliseconds"),
@@ -111,6 +121,8 @@ def record_fields(record: Record) -> dict[str, Any]:
         "method": record.method,
         "identity": None if record.identity.name is None else printable(record.identity.name),
         "identity_source": record.identity.source,
+        "ident": None if ident is None or ident.name is None else printable(ident.name),
+        "ident_problem": None if ident is None else printable(ident.problem) or None,
         "claimed": record.claimed,
         "command": record.command.value if record.command else None,
         "asked": record.asked,
@@ -121,6 +133,7 @@ def record_fields(record: Record) -> dict[str, Any]:
         "end": record.end or None,
         "received": record.received,
         "sent": record.sent,
+        "dropped": record.dropped,
         "seconds": round(record.seconds, 6),
     }
 

@@ -82,8 +82,16 @@ class Options(usage.Options, AuthOptionMixin):
         self._add("deny_from", network)
 
     def opt_userid(self, name: str) -> None:
-        """Let in SOCKS 4 clients with this USERID, and then no others; repeatable."""
+        """Let in SOCKS 4 clients with this USERID ('*' is any text), and no others; repeatable."""
         self._add("userid", name)
+
+    def opt_ident(self, mode: str) -> None:
+        """Ask the identd of clients' hosts: off, log or require. [default: off]"""
+        self._items.append(("ident", Item("--ident", mode)))
+
+    def opt_ident_port(self, port: str) -> None:
+        """The port of identd on clients' hosts. [default: 113]"""
+        self._items.append(("ident_port", Item("--ident-port", port)))
 
     def opt_access_log(self, path: str) -> None:
         """Write a JSON line to this file at the end of each session."""

@@ -22,7 +22,16 @@ from socks5d.config import (
     make_settings,
     read_file,
 )
-from socks5d.model import Limits, SourceAddresses, Strangers, Timeouts
+from socks5d.model import Command
+from socks5d.parameters import (
+    Filtering,
+    IdentMode,
+    Limits,
+    LocalAddresses,
+    Strangers,
+    Timeouts,
+    UDPParameters,
+)
 from socks5d.rules import PermitUnprotected, parse_destination, parse_network
 
 EVERYTHING = """
@@ -38,6 +47,15 @@ userid = ["fred", ""]
 protect = ["172.16.0.0/12"]
 bind_address = ["192.0.2.3"]
 bind_ports = "40000-40100"
+bind = false
+udp = true
+udp_address = ["192.0.2.4", "2001:db8::4"]
+udp_ports = 50000
+udp_advertise = "203.0.113.4"
+udp_filtering = "address"
+udp_fragments = false
+ident = "log"
+ident_port = 1113
 socks4_strangers = "ignore"
 socks5_strangers = "refuse"
 proxy_from = ["127.0.0.1"]
@@ -51,7 +69,10 @@ handshake = 1
 connect = 2.5
 bind = 2.7
 decision = 3
+ident = 3.5
 idle = 4
+udp_idle = 4.5
+reassembly = 6
 closing = 5
 shutdown = 0
 attempt = 0.1
@@ -64,6 +85,9 @@ addresses = 4
 lookups = 5
 threads = 6
 attempts = 7
+associations = 8
+destinations = 9
+idents = 10
 """
 
 
@@ -100,18 +124,46 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
     assert made.deny_from == (ip_network("192.0.2.7/32"),)
     assert made.userids == ("fred", "")
     assert made.protect == (ip_network("172.16.0.0/12"),)
-    assert made.bind_address == SourceAddresses(ip_address("192.0.2.3"))
+    assert made.bind_address == LocalAddresses(ip_address("192.0.2.3"))
     assert made.bind_ports == (40000, 40100)
+    assert made.commands == {Command.CONNECT, Command.UDP_ASSOCIATE}
+    assert (made.ident, made.ident_port) == (IdentMode.LOG, 1113)
+    assert made.udp == UDPParameters(
+        filtering=Filtering.ADDRESS,
+        fragments=False,
+        address=LocalAddresses(ip_address("192.0.2.4"), ip_address("2001:db8::4")),
+        ports=(50000, 50000),
+        advertise=LocalAddresses(ip_address("203.0.113.4")),
+    )
     assert made.strangers == {"4": Strangers.IGNORE, "5": Strangers.REFUSE}
     assert made.proxy_from == (parse_network("127.0.0.1"),)
-    assert made.source == SourceAddresses(ip_address("192.0.2.1"), ip_address("2001:db8::1"))
+    assert made.source == LocalAddresses(ip_address("192.0.2.1"), ip_address("2001:db8::1"))
     assert made.access_log == Path("/var/log/socks5d.json")
     assert (made.socks4, made.socks5) == (False, True)
     assert made.timeouts == Timeouts(
-        handshake=1, connect=2.5, bind=2.7, decision=3, idle=4, closing=5, shutdown=0, attempt=0.1
+        handshake=1,
+        connect=2.5,
+        bind=2.7,
+        decision=3,
+        ident=3.5,
+        idle=4,
+        udp_idle=4.5,
+        reassembly=6,
+        closing=5,
+        shutdown=0,
+        attempt=0.1,
     )
     assert made.limits == Limits(
-        sessions=1, handshake=2000, early=3, addresses=4, lookups=5, threads=6, attempts=7
+        sessions=1,
+        handshake=2000,
+        early=3,
+        addresses=4,
+        lookups=5,
+        threads=6,
+        attempts=7,
+        associations=8,
+        destinations=9,
+        idents=10,
     )
 
 
@@ -190,12 +242,31 @@ LIST = "must be a text or a list of texts"
         ("deny_from = '*'", "deny_from", "'*' is no CIDR and no IP address"),
         ("protect = 'example.com'", "protect", "'example.com' is no CIDR and no IP address"),
         ("source = 'eth0'", "source", "'eth0' does not appear to be an IPv4 or IPv6 address"),
-        ("source = ['192.0.2.1', '192.0.2.2']", "source", "at most one source address of each"),
+        ("source = ['192.0.2.1', '192.0.2.2']", "source", "at most one address of each"),
         ("access_log = 1", "access_log", "must be the path of a file"),
         ("access_log = ''", "access_log", "must be the path of a file"),
         ("access_log = ['a']", "access_log", "must be the path of a file"),
         ("socks4 = 0", "socks4", "must be true or false"),
         ("socks5 = 'no'", "socks5", "must be true or false"),
+        ("bind = 1", "bind", "must be true or false"),
+        ("udp_ports = '9-1'", "udp_ports", "'9-1': ports go from 1 to 65535, the lower one first"),
+        ("udp_ports = true", "udp_ports", "'True' is no port and no range of ports"),
+        (
+            "udp_filtering = 'all'",
+            "udp_filtering",
+            "must be 'address-and-port', 'address' or 'none'",
+        ),
+        ("udp_address = ['::1', '::2']", "udp_address", "at most one address of each family"),
+        (
+            "udp_advertise = 'x'",
+            "udp_advertise",
+            "'x' does not appear to be an IPv4 or IPv6 address",
+        ),
+        ("ident = 'on'", "ident", "must be 'off', 'log' or 'require'"),
+        ("ident = true", "ident", "must be 'off', 'log' or 'require'"),
+        ("ident_port = '1-2'", "ident_port", "must be one port"),
+        ("ident_port = 0", "ident_port", "'0': ports go from 1 to 65535"),
+        ("socks4_strangers = 'x'", "socks4_strangers", "must be 'ignore' or 'refuse'"),
         ("timeouts = 5", "timeouts", "must be a table"),
         ("limits = []", "limits", "must be a table"),
         ("[timeouts]\nidel = 5", "timeouts.idel", "unknown key; there are handshake, connect"),

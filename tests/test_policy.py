@@ -6,7 +6,7 @@ from twisted.internet.testing import MemoryReactorClock
 from socks5d.auth import AnyUserID, NoAuthentication
 from socks5d.config import ConfigError, Settings, make_checker
 from socks5d.interfaces import USERID
-from socks5d.model import Limits
+from socks5d.parameters import Limits
 from socks5d.policy import authenticates, make_authenticators, make_ruleset, within_descriptors
 from socks5d.rules import PermitUnprotected, parse_destination
 from tests.protocols.test_seams import Answering, Chap

@@ -21,6 +21,7 @@ from socks5d.model import (
     ANONYMOUS,
     Client,
     Command,
+    Ident,
     Identity,
     Opened,
     Outcome,
@@ -46,6 +47,7 @@ GRANTED = Record(
     version="5",
     method=2,
     identity=Identity("alice", "password"),
+    ident=Ident("al"),
     claimed=None,
     command=Command.CONNECT,
     asked="example.com",
@@ -66,6 +68,7 @@ NOTHING = Record(
     version="",
     method=None,
     identity=ANONYMOUS,
+    ident=None,
     claimed=None,
     command=None,
     asked=None,
@@ -109,15 +112,15 @@ def test_they_are_observers(tmp_path: Path) -> None:
 def test_a_line_says_everything_in_one_order() -> None:
     assert line(GRANTED) == (
         "session=7 client=192.0.2.10:50000 listener=tcp:1080 version=5 identity=password:alice "
-        "claimed=- command=CONNECT asked=example.com:443 address=[2001:db8::1]:443 "
-        'result=granted rule="allow *" end=finished received=10 sent=20 seconds=1.500'
+        "ident=al claimed=- command=CONNECT asked=example.com:443 address=[2001:db8::1]:443 "
+        'result=granted rule="allow *" end=finished received=10 sent=20 dropped=0 seconds=1.500'
     )
 
 
 def test_what_is_not_known_is_a_dash() -> None:
     assert line(NOTHING) == (
-        "session=8 client=local listener=- version=- identity=- claimed=- command=- asked=- "
-        "address=- result=malformed rule=- end=- received=0 sent=0 seconds=0.000"
+        "session=8 client=local listener=- version=- identity=- ident=- claimed=- command=- "
+        "asked=- address=- result=malformed rule=- end=- received=0 sent=0 dropped=0 seconds=0.000"
     )
 
 
@@ -196,6 +199,8 @@ def test_a_record_has_its_fields() -> None:
         "method": 2,
         "identity": "alice",
         "identity_source": "password",
+        "ident": "al",
+        "ident_problem": None,
         "claimed": None,
         "command": "CONNECT",
         "asked": "example.com",
@@ -206,6 +211,7 @@ def test_a_record_has_its_fields() -> None:
         "end": "finished",
         "received": 10,
         "sent": 20,
+        "dropped": 0,
         "seconds": 1.5,
     }
 
@@ -218,6 +224,8 @@ def test_what_is_not_known_is_null() -> None:
         "version",
         "method",
         "identity",
+        "ident",
+        "ident_problem",
         "claimed",
         "command",
         "asked",

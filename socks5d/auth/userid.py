@@ -6,6 +6,7 @@ from zope.interface import implementer
 
 from socks5d.interfaces import USERID, IAuthenticator, INegotiation
 from socks5d.model import ANONYMOUS, Authenticated, Client, Identity, NotAuthenticated, Step
+from socks5d.patterns import NamePatterns
 
 
 @implementer(IAuthenticator, INegotiation)
@@ -36,9 +37,10 @@ class UserIDList:
 
     def __init__(self, names: Iterable[str]) -> None:
         """
-        @param names: user-ids, compared octet by octet as UTF-8.
+        @param names: user-ids, and patterns in which C{*} stands for any characters;
+            compared octet by octet as UTF-8.
         """
-        self._names = frozenset(name.encode("utf-8", "surrogateescape") for name in names)
+        self._names = NamePatterns(names)
 
     def negotiate(self, client: Client) -> INegotiation:
         """See L{IAuthenticator}.  There is nothing to remember, so one serves all."""
@@ -46,8 +48,7 @@ class UserIDList:
 
     def receive(self, data: bytes) -> Step:
         """See L{INegotiation}."""
-        if data in self._names:
-            return Authenticated(Identity(data.decode("utf-8", "surrogateescape"), "userid"))
-        return NotAuthenticated(
-            reason="userid not listed", claimed=data.decode("utf-8", "surrogateescape") or None
-        )
+        name = data.decode("utf-8", "surrogateescape")
+        if self._names.match(name) is not None:
+            return Authenticated(Identity(name, "userid"))
+        return NotAuthenticated(reason="userid not listed", claimed=name or None)

@@ -1,9 +1,10 @@
 """Straight out: the default L{IEgress<socks5d.interfaces.IEgress>}."""
 
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol as Shape
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
     IAddress,
@@ -14,18 +15,20 @@ from twisted.internet.interfaces import (
     IReactorTCP,
     IReactorTime,
     IStreamClientEndpoint,
-    ITCPTransport,
+    IUDPTransport,
 )
-from twisted.internet.protocol import Factory
-from twisted.python.failure import Failure
+from twisted.internet.protocol import DatagramProtocol, Factory
 from zope.interface import implementer
 
-from socks5d.egress.listen import Ports, listen_on
+from socks5d.egress.attempt import abandonable
+from socks5d.egress.datagram import open_datagram
+from socks5d.egress.listen import listen_on
 from socks5d.egress.own import source_towards
+from socks5d.egress.ports import Ports
 from socks5d.egress.race import Allowance, race
 from socks5d.egress.resolve import SystemResolver
 from socks5d.interfaces import IEgress
-from socks5d.model import Limits, SourceAddresses, Timeouts
+from socks5d.parameters import Limits, LocalAddresses, Timeouts
 from socks5d.wire.address import IPAddress
 
 
@@ -58,9 +61,9 @@ class DirectEgress:
         reactor: Reactor,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
-        source: SourceAddresses | None = None,
+        source: LocalAddresses | None = None,
         resolver: Resolver | None = None,
-        bind: SourceAddresses | None = None,
+        bind: LocalAddresses | None = None,
         bind_ports: Ports | None = None,
     ) -> None:
         """
@@ -76,8 +79,8 @@ class DirectEgress:
         self._reactor = reactor
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._allowance = Allowance(limits.attempts)
-        self._source = source if source is not None else SourceAddresses()
-        self._bind = bind if bind is not None else SourceAddresses()
+        self._source = source if source is not None else LocalAddresses()
+        self._bind = bind if bind is not None else LocalAddresses()
         self._bind_ports = bind_ports
         self._resolver = (
             resolver
@@ -96,50 +99,29 @@ class DirectEgress:
         factory = _Outgoing(protocol)
 
         def attempt(address: IPAddress) -> Deferred[IProtocol]:
-            return self._abandonable(self._endpoint(address, port).connect(factory))
+            return abandonable(self._reactor, self._endpoint(address, port).connect(factory))
 
         return race(self._reactor, self._timeouts.attempt, addresses, attempt, self._allowance)
-
-    def _abandonable(self, connecting: Deferred[IProtocol]) -> Deferred[IProtocol]:
-        """
-        An attempt that is given up closes its socket in the reactor's next turn.
-
-        Closed at once, its number may be another socket's before the poll's remaining
-        events are dealt with, one of which may have been meant for it; Twisted would
-        take it to the other one, and a listener, say, does not survive that.
-        """
-
-        def give_up(_: Deferred[IProtocol]) -> None:
-            self._reactor.callLater(0, connecting.cancel)
-
-        attempt: Deferred[IProtocol] = Deferred(give_up)
-
-        def connected(protocol: IProtocol) -> None:
-            if attempt.called:
-                ITCPTransport(protocol.transport).abortConnection()  # type: ignore[attr-defined]
-            else:
-                attempt.callback(protocol)
-
-        def failed(failure: Failure) -> None:
-            if not attempt.called:
-                attempt.errback(failure)
-
-        connecting.addCallbacks(connected, failed)
-        return attempt
 
     def listen(self, towards: IPAddress, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """See L{IEgress}."""
         return Deferred.fromCoroutine(self._listen(towards, factory))
 
     async def _listen(self, towards: IPAddress, factory: IProtocolFactory) -> IListeningPort:
-        set_ = self._bind.ipv4 if towards.version == 4 else self._bind.ipv6
-        address = set_ if set_ is not None else source_towards(towards)
+        address = self._bind.towards(towards) or source_towards(towards)
         return await listen_on(self._reactor, address, self._bind_ports, factory)
 
+    def open_datagram(
+        self, towards: IPAddress, protocol: DatagramProtocol
+    ) -> Deferred[IUDPTransport]:
+        """See L{IEgress}."""
+        any_address = IPv4Address(0) if towards.version == 4 else IPv6Address(0)
+        address = self._source.towards(towards) or any_address
+        return execute(open_datagram, self._reactor, address, None, protocol)
+
     def _endpoint(self, address: IPAddress, port: int) -> IStreamClientEndpoint:
-        v4 = address.version == 4
-        source = self._source.ipv4 if v4 else self._source.ipv6
-        return (TCP4ClientEndpoint if v4 else TCP6ClientEndpoint)(
+        source = self._source.towards(address)
+        return (TCP4ClientEndpoint if address.version == 4 else TCP6ClientEndpoint)(
             self._reactor,
             str(address),
             port,

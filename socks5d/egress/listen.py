@@ -1,6 +1,5 @@
-"""A listening socket for one peer (BIND): where it listens, and on which port."""
+"""A listening socket for one peer (BIND)."""
 
-from random import randrange
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -8,14 +7,11 @@ from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+from socks5d.egress.ports import Ports, candidates
 from socks5d.wire.address import IPAddress
 
 #: Connections that wait to be accepted.
 BACKLOG = 8
-#: Ports of a range that are tried for one request.
-TRIES = 64
-
-Ports = tuple[int, int]
 
 
 async def listen_on(
@@ -24,17 +20,12 @@ async def listen_on(
     """
     Listen on an address.
 
-    @param ports: the lowest and highest port to listen on, tried from a random one
-        on; None for the kernel's choice.
+    @param ports: the lowest and highest port to listen on; None for the kernel's choice.
     @raise CannotListenError: when no port is to be had.
     """
     endpoint = TCP4ServerEndpoint if address.version == 4 else TCP6ServerEndpoint
-    low, high = ports if ports is not None else (0, 0)
-    count = high - low + 1
-    start = randrange(count)  # noqa: S311 (spreads the load, hides nothing)
     problem: CannotListenError | None = None
-    for offset in range(min(count, TRIES)):
-        port = low + (start + offset) % count
+    for port in candidates(ports):
         listening: Deferred[IListeningPort] = endpoint(
             reactor, port, backlog=BACKLOG, interface=str(address)
         ).listen(factory)

@@ -22,11 +22,14 @@ from twisted.python.failure import Failure
 
 from socks5d.bounded import bounded
 from socks5d.model import Command, Outcome, Refusal
+from socks5d.protocols.associate import associate
 from socks5d.protocols.bind import bind
 from socks5d.protocols.connect import connect
 from socks5d.protocols.control import ControlConnection
+from socks5d.protocols.identify import identify
 from socks5d.protocols.session import Session, socket_address
-from socks5d.wire.address import Address, Host
+from socks5d.relay import Origin
+from socks5d.wire.address import Address
 from socks5d.wire.parsed import Parsed, WireError
 
 T = TypeVar("T")
@@ -96,7 +99,7 @@ class SOCKSProtocol(ControlConnection):
 
     def advance(self) -> None:
         """See L{ControlConnection}."""
-        if self.eof and self.session.command is Command.BIND:
+        if self.eof and self.session.command in (Command.BIND, Command.UDP_ASSOCIATE):
             # Nobody is left to be told of the peer, and nothing may outlive the client.
             self.close(b"", Outcome.CLIENT_LEFT)
         while self._parser is not None and self._then is not None:
@@ -189,35 +192,54 @@ class SOCKSProtocol(ControlConnection):
         session = self.session
         session.command, session.asked, session.port = command, destination.host, destination.port
         session.handshake = self._consumed
-        if command is Command.UDP_ASSOCIATE:
-            self.refuse(Outcome.COMMAND_NOT_SUPPORTED)
+        if command not in session.server.commands:
+            self.refuse(Outcome.COMMAND_NOT_SUPPORTED, "switched off")
             return
         session.deadline(session.server.timeouts.connect, self._request_late)
-        carrying_out = Deferred.fromCoroutine(self._carry_out(command, destination.host))
+        carrying_out = Deferred.fromCoroutine(self._carry_out(command, destination))
         if not carrying_out.called:
             self._waiting = carrying_out
         carrying_out.addErrback(self._request_failed)
 
-    async def _carry_out(self, command: Command, host: Host) -> None:
+    async def _carry_out(self, command: Command, destination: Address) -> None:
         try:
-            if command is Command.CONNECT:
-                origin = await connect(self.session, host)
-            else:
-                origin = await bind(self.session, host, self._listening)
+            await identify(self.session)
+            match command:
+                case Command.CONNECT:
+                    self._connected(await connect(self.session, destination.host))
+                case Command.BIND:
+                    self._peer_came(await bind(self.session, destination.host, self._listening))
+                case Command.UDP_ASSOCIATE:
+                    await self._associate(destination)
         except Refusal as refusal:
             self._waiting = None
             self.refuse(refusal.outcome, refusal.rule)
-            return
+
+    def _connected(self, origin: Origin) -> None:
+        self._relay(origin, socket_address(origin.transport.getHost()))
+
+    def _peer_came(self, origin: Origin) -> None:
+        self._relay(origin, socket_address(origin.transport.getPeer()))
+
+    def _relay(self, origin: Origin, bound: Address | None) -> None:
         self._waiting = None
         try:
-            near = socket_address(origin.transport.getHost())
-            far = socket_address(origin.transport.getPeer())
-            self.send(self.granted(near if command is Command.CONNECT else far))
-            self.session.opened(near)
+            self.send(self.granted(bound))
+            self.session.opened(socket_address(origin.transport.getHost()))
             self.relay_with(origin)
         except BaseException:
             origin.transport.abortConnection()
             raise
+
+    async def _associate(self, announced: Address) -> None:
+        if self.encapsulated:
+            # What the method agreed on for the stream says nothing of datagrams yet.
+            raise Refusal(Outcome.COMMAND_NOT_SUPPORTED, "datagrams cannot be encapsulated")
+        association, bound = await associate(self.session, announced, self.transport, self.carried)
+        self._waiting = None
+        self.send(self.granted(bound))
+        self.session.opened(bound)
+        self.carry_by(association)
 
     def _listening(self, bound: Address) -> None:
         """The first reply to a BIND."""

@@ -14,8 +14,9 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from socks5d.model import Outcome, Refusal, Strangers
-from socks5d.protocols.connect import judge, permitted_addresses
+from socks5d.model import Outcome, Refusal
+from socks5d.parameters import Strangers
+from socks5d.protocols.connect import judge, named, permitted_addresses
 from socks5d.protocols.session import Session, socket_address
 from socks5d.relay import Origin
 from socks5d.wire.address import Address, Host, IPAddress
@@ -78,7 +79,8 @@ async def bind(session: Session, host: Host, listening: Callable[[Address], None
     server = session.server
     expected: dict[IPAddress, str] | None = None
     if isinstance(host, bytes) or not host.is_unspecified:
-        expected = await permitted_addresses(session, host)
+        session.name, target = named(host)
+        expected = await permitted_addresses(session, session.request(), target)
         towards = next(iter(expected))
     else:
         await judge(session, session.request())

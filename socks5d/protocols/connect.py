@@ -7,6 +7,7 @@ for each address, and only an address that they permit is dialled.
 
 from collections.abc import Sequence
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from socks5d.egress.failures import NETWORK_ERRORS, outcome
@@ -28,7 +29,8 @@ async def connect(session: Session, host: Host) -> Origin:
     @return: the connected protocol.
     @raise Refusal: with the outcome that the client is to be told.
     """
-    rules = await permitted_addresses(session, host)
+    session.name, target = named(host)
+    rules = await permitted_addresses(session, session.request(), target)
     try:
         origin = await session.server.egress.connect(tuple(rules), session.port, Origin)
     except NETWORK_ERRORS as error:
@@ -41,27 +43,38 @@ async def connect(session: Session, host: Host) -> Origin:
     return origin
 
 
-async def permitted_addresses(session: Session, host: Host) -> dict[IPAddress, str]:
+def named(host: Host) -> tuple[str | None, IPAddress | str]:
     """
-    What a host asked for is, as far as the rules let it be reached.
-
-    @param host: as it came.
-    @return: the addresses, in the order to try them, each with the rule that permits
-        it; at least one.
-    @raise Refusal: when there is none.
+    @param host: a destination as it came.
+    @return: its canonical name, if it is one, and what it canonically is.
+    @raise Refusal: when it is neither a name nor an address.
     """
     try:
         target = canonical(host)
     except NotAName as error:
         raise Refusal(Outcome.HOST_UNREACHABLE, str(error)) from None
+    return (target if isinstance(target, str) else None), target
+
+
+async def permitted_addresses(
+    session: Session, request: Request, target: IPAddress | str
+) -> dict[IPAddress, str]:
+    """
+    What a destination is, as far as the rules let it be reached.
+
+    @param request: what is asked for, without an address.
+    @param target: the destination, as L{named} gives it.
+    @return: the addresses, in the order to try them, each with the rule that permits
+        it; at least one.
+    @raise Refusal: when there is none.
+    """
     addresses: Sequence[IPAddress]
     if isinstance(target, str):
-        session.name = target
-        await judge(session, session.request())
+        await judge(session, request)
         addresses = await session.server.egress.resolve(target)
     else:
         addresses = (target,)
-    return await _permitted(session, addresses)
+    return await _permitted(session, request, addresses)
 
 
 async def judge(session: Session, request: Request) -> Decision:
@@ -74,11 +87,13 @@ async def judge(session: Session, request: Request) -> Decision:
     answer = session.server.gate.judge(request)
     decision = await answer if isinstance(answer, Deferred) else answer
     if decision.verdict is Verdict.DENY:
-        raise Refusal(Outcome.DENIED, decision.rule)
+        raise Refusal(decision.outcome, decision.rule)
     return decision
 
 
-async def _permitted(session: Session, addresses: Sequence[IPAddress]) -> dict[IPAddress, str]:
+async def _permitted(
+    session: Session, request: Request, addresses: Sequence[IPAddress]
+) -> dict[IPAddress, str]:
     """
     @raise Refusal: the first denial, when there is no permit.
     """
@@ -87,7 +102,7 @@ async def _permitted(session: Session, addresses: Sequence[IPAddress]) -> dict[I
     for found in interleaved(addresses)[: session.server.limits.addresses]:
         address = unmapped(found)
         try:
-            decision = await judge(session, session.request(address))
+            decision = await judge(session, evolve(request, address=address))
         except Refusal as refusal:
             if denial.outcome is not Outcome.DENIED:
                 denial = refusal

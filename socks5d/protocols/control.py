@@ -8,6 +8,7 @@ octets would send a reset, which may destroy the message before it is read.
 """
 
 from collections.abc import Callable
+from typing import Protocol as Shape
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -20,6 +21,34 @@ from socks5d.protocols.session import Session
 from socks5d.relay import Encapsulated, Origin, Relay, StreamTransport
 from socks5d.relay.stream import SHUTDOWN
 from socks5d.relay.transports import half_closer, hear_eof, tune
+
+
+class Carrier(Shape):
+    """
+    Carries what follows a granted request.
+
+    @ivar received: octets of the client's that were passed on.
+    @ivar sent: octets that were passed on to the client.
+    @ivar end: how it ended; "" while it has not.
+    """
+
+    @property
+    def received(self) -> int: ...
+
+    @property
+    def sent(self) -> int: ...
+
+    end: str
+
+    def client_data(self, data: bytes) -> None: ...
+
+    def client_eof(self) -> None: ...
+
+    def client_told(self) -> None: ...
+
+    def client_lost(self, reason: Failure) -> None: ...
+
+    def abort(self, end: str) -> None: ...
 
 
 @implementer(IHalfCloseableProtocol)
@@ -47,7 +76,7 @@ class ControlConnection(Protocol):
         self._paused = False
         self._encapsulation: IEncapsulation | None = None
         self._out: StreamTransport
-        self._relay: Relay | None = None
+        self._carrier: Carrier | None = None
 
     # What a subclass does about it.
 
@@ -100,8 +129,8 @@ class ControlConnection(Protocol):
             self.session.identify(self.transport.getPeer(), self.transport.getHost())
         if self._encapsulation is not None:
             data = self._decapsulated(data)
-        if self._relay is not None:
-            self._relay.up.data(data)
+        if self._carrier is not None:
+            self._carrier.client_data(data)
             return
         self._buffer += data
         self.advance()
@@ -115,21 +144,20 @@ class ControlConnection(Protocol):
         self.eof = True
         if self.closing:
             self.transport.loseConnection()
-        elif self._relay is not None:
-            self._relay.up.eof()
-            self._relay.finish_if_over()
+        elif self._carrier is not None:
+            self._carrier.client_eof()
         else:
             self.advance()
 
     def writeConnectionLost(self) -> None:
         """See L{IHalfCloseableProtocol}."""
-        if self._relay is not None:
-            self._relay.told(self._relay.down)
+        if self._carrier is not None:
+            self._carrier.client_told()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See L{Protocol}."""
-        if self._relay is not None:
-            self._relay.client_lost(reason)
+        if self._carrier is not None:
+            self._carrier.client_lost(reason)
         else:
             self._settle(Outcome.CLIENT_LEFT)
             self._end()
@@ -140,9 +168,9 @@ class ControlConnection(Protocol):
 
         @param now: end whatever there is; otherwise only what has no request yet.
         """
-        if self._relay is not None:
+        if self._carrier is not None:
             if now:
-                self._relay.abort(SHUTDOWN)
+                self._carrier.abort(SHUTDOWN)
         elif now or self.session.command is None:
             self.abort(Outcome.SHUTDOWN)
 
@@ -188,6 +216,11 @@ class ControlConnection(Protocol):
         if wrapped:
             self._buffer = self._decapsulated(wrapped)
 
+    @property
+    def encapsulated(self) -> bool:
+        """Whether what is sent both ways is wrapped."""
+        return self._encapsulation is not None
+
     def _decapsulated(self, data: bytes) -> bytes:
         assert self._encapsulation is not None
         try:
@@ -205,7 +238,7 @@ class ControlConnection(Protocol):
             self._paused = False
             self.transport.resumeProducing()
 
-    # The relay.
+    # What follows a granted request.
 
     def relay_with(self, origin: Origin) -> None:
         """
@@ -214,29 +247,41 @@ class ControlConnection(Protocol):
         @param origin: the other side.
         """
         server = self.session.server
-        self.session.no_deadline()
-        self._relay = relay = Relay(
+        relay = Relay(
             self._out,
             origin.transport,
             server.clock,
             server.timeouts.idle,
             server.timeouts.closing,
-            self._relayed,
+            self.carried,
         )
+        self.carry_by(relay)
+        origin.attach(relay)
+
+    def carry_by(self, carrier: Carrier) -> None:
+        """
+        The request is granted, and what follows is somebody else's; what has come
+        early goes first.
+
+        @param carrier: from here on it hears of what happens on this connection; it
+            says by L{carried} when nothing of it is left.
+        """
+        self.session.no_deadline()
+        self._carrier = carrier
         if self._buffer:
             early, self._buffer = self._buffer, b""
-            relay.up.data(early)
-        origin.attach(relay)
+            carrier.client_data(early)
         if self.eof:
             self.readConnectionLost()
         else:
             self.resume()
 
-    def _relayed(self) -> None:
-        relay = self._relay
-        assert relay is not None
-        self.session.received, self.session.sent = relay.up.octets, relay.down.octets
-        self.session.end = relay.end
+    def carried(self) -> None:
+        """Nothing is left of the carrier, and of this connection."""
+        carrier = self._carrier
+        assert carrier is not None
+        self.session.received, self.session.sent = carrier.received, carrier.sent
+        self.session.end = carrier.end
         self._end()
 
     # The end.
@@ -268,8 +313,8 @@ class ControlConnection(Protocol):
         @param outcome: why, for the log.
         @param rule: why, in detail.
         """
-        if self._relay is not None:
-            self._relay.abort(rule)
+        if self._carrier is not None:
+            self._carrier.abort(rule)
         else:
             self._settle(outcome, rule)
             self.transport.abortConnection()

@@ -1,6 +1,6 @@
 """What the factories of all SOCKS versions have in common."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
@@ -8,11 +8,14 @@ from twisted.internet.protocol import Factory, Protocol
 from socks5d.egress import DirectEgress, is_own
 from socks5d.egress.direct import Reactor
 from socks5d.interfaces import IAuthenticator, IEgress, IRuleset, ISessionObserver
-from socks5d.model import Limits, Strangers, Timeouts
+from socks5d.model import Command
+from socks5d.parameters import IdentMode, Limits, Strangers, Timeouts, UDPParameters
 from socks5d.protocols.base import SOCKSProtocol
 from socks5d.protocols.capacity import Capacity
+from socks5d.protocols.ident import IdentLookups
 from socks5d.protocols.server import Server
 from socks5d.protocols.session import Session
+from socks5d.protocols.shares import Shares
 from socks5d.rules.gate import Gate
 from socks5d.rules.protection import Protection
 
@@ -57,6 +60,11 @@ class SOCKSBaseFactory(Factory):
         capacity: Capacity | None = None,
         listener: str = "",
         strangers: Mapping[str, Strangers] | None = None,
+        commands: Container[Command] = frozenset(Command),
+        ident: IdentMode = IdentMode.OFF,
+        ident_lookups: IdentLookups | None = None,
+        udp: UDPParameters | None = None,
+        associations: Shares | None = None,
     ) -> None:
         """
         @param ruleset: decides about every request.
@@ -74,6 +82,13 @@ class SOCKSBaseFactory(Factory):
         @param strangers: what becomes of a BIND when somebody connects who is not
             expected, by version, "4" and "5"; by default SOCKS 4 refuses, as its note
             says, and SOCKS 5 waits on.
+        @param commands: those that are served.
+        @param ident: what is done about RFC 1413.
+        @param ident_lookups: asks identd, for factories that share its limit; by default
+            one of this factory's, with C{timeouts.ident} and C{limits.idents}.
+        @param udp: how UDP associations are served.
+        @param associations: counts them by client address, for factories that share a
+            limit; by default each address has C{limits.associations} of this factory.
         @param listener: what to call its listener in requests and records.
         @raise ValueError: when two authenticators own the same method, or one owns
             what is no method.
@@ -102,6 +117,17 @@ class SOCKSBaseFactory(Factory):
             capacity=capacity,
             listener=listener,
             strangers={**STRANGERS, **(strangers or {})},
+            commands=commands,
+            ident=ident,
+            ident_lookups=(
+                ident_lookups
+                if ident_lookups is not None
+                else IdentLookups(reactor, seconds=timeouts.ident, at_once=limits.idents)
+            ),
+            udp=udp if udp is not None else UDPParameters(),
+            associations=(
+                associations if associations is not None else Shares(limits.associations)
+            ),
         )
         self.sessions: set[SOCKSProtocol] = set()
 

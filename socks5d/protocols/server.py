@@ -1,6 +1,6 @@
 """What all the sessions of a factory share."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -8,8 +8,11 @@ from twisted.python.failure import Failure
 
 from socks5d.bounded import Complaints
 from socks5d.interfaces import USERID, IAuthenticator, IEgress, ISessionObserver
-from socks5d.model import Limits, Opened, Record, Strangers, Timeouts
+from socks5d.model import Command, Opened, Record
+from socks5d.parameters import IdentMode, Limits, Strangers, Timeouts, UDPParameters
 from socks5d.protocols.capacity import Capacity
+from socks5d.protocols.ident import IdentLookups
+from socks5d.protocols.shares import Shares
 from socks5d.rules.gate import Gate
 
 
@@ -23,6 +26,11 @@ class Server:
     @ivar capacity: counts the sessions.
     @ivar listener: what the listener is called in requests and records.
     @ivar strangers: what becomes of a BIND when a stranger connects, by version.
+    @ivar commands: what is served.
+    @ivar ident: what is done about RFC 1413.
+    @ivar ident_lookups: asks identd.
+    @ivar udp: how UDP associations are served.
+    @ivar associations: counts them, by client address.
     """
 
     _log = Logger()
@@ -40,6 +48,11 @@ class Server:
         capacity: Capacity,
         listener: str,
         strangers: Mapping[str, Strangers],
+        commands: Container[Command],
+        ident: IdentMode,
+        ident_lookups: IdentLookups,
+        udp: UDPParameters,
+        associations: Shares,
     ) -> None:
         """
         @param authenticators: in the order of preference.
@@ -55,6 +68,11 @@ class Server:
         self.capacity = capacity
         self.listener = listener
         self.strangers = strangers
+        self.commands = commands
+        self.ident = ident
+        self.ident_lookups = ident_lookups
+        self.udp = udp
+        self.associations = associations
         self._observers = tuple(observers)
         self._complaints = Complaints(clock, self._log)
         self._authenticators: dict[int, IAuthenticator] = {}

@@ -14,6 +14,7 @@ from socks5d.model import (
     ANONYMOUS,
     Client,
     Command,
+    Ident,
     Identity,
     Opened,
     Outcome,
@@ -62,9 +63,11 @@ class Session:
         "claimed",
         "client",
         "command",
+        "dropped",
         "end",
         "handshake",
         "id",
+        "ident",
         "identity",
         "method",
         "name",
@@ -93,6 +96,7 @@ class Session:
         self.version = ""
         self.method: int | None = None
         self.identity: Identity = ANONYMOUS
+        self.ident: Ident | None = None
         self.userid: str | None = None
         self.claimed: str | None = None
         self.command: Command | None = None
@@ -106,6 +110,7 @@ class Session:
         self.handshake = 0
         self.received = 0
         self.sent = 0
+        self.dropped = 0
 
     def deadline(self, seconds: float, late: Callable[[], None]) -> None:
         """
@@ -156,6 +161,7 @@ class Session:
             address,
             self.port,
             peer,
+            self.ident,
         )
 
     def opened(self, bound: Address | None) -> None:
@@ -181,6 +187,7 @@ class Session:
             version=self.version,
             method=self.method,
             identity=self.identity,
+            ident=self.ident,
             claimed=printable(self.claimed) if self.claimed else None,
             command=self.command,
             asked=None if self.asked is None else _shown(self.asked),
@@ -192,6 +199,7 @@ class Session:
             received=self.received,
             sent=self.sent,
             handshake=self.handshake,
+            dropped=self.dropped,
         )
 
 

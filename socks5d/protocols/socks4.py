@@ -10,6 +10,12 @@ from socks5d.wire.address import Address
 
 _COMMANDS = {socks4.CONNECT: Command.CONNECT, socks4.BIND: Command.BIND}
 
+#: CD for each outcome that has its own.
+_REPLIES = {
+    Outcome.IDENT_UNREACHABLE: socks4.IDENTD_UNREACHABLE,
+    Outcome.IDENT_MISMATCH: socks4.USERID_MISMATCH,
+}
+
 
 class SOCKSv4(SOCKSProtocol):
     """Serves one SOCKS 4 or 4a client."""
@@ -26,7 +32,7 @@ class SOCKSv4(SOCKSProtocol):
 
     def refused(self, outcome: Outcome) -> bytes:
         """See L{SOCKSProtocol}."""
-        return socks4.encode_reply(socks4.REJECTED)
+        return socks4.encode_reply(_REPLIES.get(outcome, socks4.REJECTED))
 
     def _requested(self, request: socks4.Request) -> None:
         session = self.session

@@ -31,6 +31,8 @@ _COMMANDS = {
 #: REP for each outcome that has its own; section 6.
 _REPLIES = {
     Outcome.DENIED: socks5.NOT_ALLOWED,
+    Outcome.IDENT_UNREACHABLE: socks5.NOT_ALLOWED,
+    Outcome.IDENT_MISMATCH: socks5.NOT_ALLOWED,
     Outcome.NETWORK_UNREACHABLE: socks5.NETWORK_UNREACHABLE,
     Outcome.HOST_UNREACHABLE: socks5.HOST_UNREACHABLE,
     Outcome.REFUSED: socks5.CONNECTION_REFUSED,

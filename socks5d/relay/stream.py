@@ -15,7 +15,6 @@ from typing import Final
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IPushProducer,
     IReactorTime,
     IUNIXTransport,
@@ -23,6 +22,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from socks5d.relay.idle import IdleTimer
 from socks5d.relay.transports import StreamTransport, send_eof
 
 # How a relay ended.
@@ -91,8 +91,9 @@ class Relay:
     """
     Relays between a client and an origin.
 
-    Its owner reports what happens at either end, by L{Direction.data},
-    L{Direction.eof}, L{client_lost} and L{origin_lost}.
+    The protocols at its ends report what happens there: the client's by the methods
+    whose names begin with it, the origin's by L{Direction.data}, L{Direction.eof},
+    L{told} and L{origin_lost}.
 
     @ivar up: from the client to the origin.
     @ivar down: from the origin to the client.
@@ -117,20 +118,40 @@ class Relay:
         self._client: StreamTransport | None = client
         self._origin: StreamTransport | None = origin
         self._clock = clock
-        self._idle = idle
         self._closing = closing
         self._ended = ended
         self._closed = False
         self._unix = IUNIXTransport.providedBy(client)
         self.end = ""
-        self._touched = clock.seconds()
-        self._timer: IDelayedCall = clock.callLater(idle, self._look)
+        self._timer = IdleTimer(clock, idle, self._idle)
+        self.touch = self._timer.touch
         self.up = Direction(self, client, origin)
         self.down = Direction(self, origin, client)
 
-    def touch(self) -> None:
-        """Something moved."""
-        self._touched = self._clock.seconds()
+    @property
+    def received(self) -> int:
+        """Octets that came from the client."""
+        return self.up.octets
+
+    @property
+    def sent(self) -> int:
+        """Octets that came from the origin."""
+        return self.down.octets
+
+    def client_data(self, data: bytes) -> None:
+        """
+        @param data: what came from the client.
+        """
+        self.up.data(data)
+
+    def client_eof(self) -> None:
+        """The client will send no more."""
+        self.up.eof()
+        self.finish_if_over()
+
+    def client_told(self) -> None:
+        """The client has been told that nothing more comes."""
+        self.told(self.down)
 
     def client_lost(self, reason: Failure) -> None:
         """
@@ -221,10 +242,5 @@ class Relay:
         """Whether both had said all: then a UNIX socket ends as if it were reset."""
         return self._unix and direction is self.up and self.up.ended and self.down.ended
 
-    def _look(self) -> None:
-        left = self._touched + self._idle - self._clock.seconds()
-        if left > 0:
-            self._timer = self._clock.callLater(left, self._look)
-            return
-        self._timer = self._clock.callLater(self._idle, self._look)
+    def _idle(self) -> None:
         self.abort(IDLE)

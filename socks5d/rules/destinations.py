@@ -205,7 +205,7 @@ class DestinationRules:
             return Decision(Verdict.PERMIT, f"allow {rule}", by_address=True)
         if (rule := self._allow.by_name(name, port)) is not None:
             return Decision(Verdict.PERMIT, f"allow {rule}")
-        if address is None and self._allow.names_addresses(port):
+        if address is None and (name is None or self._allow.names_addresses(port)):
             return NO_OPINION
         return self._otherwise
 

@@ -18,7 +18,7 @@ _POSITION = END_OF_SEQUENCE - 1
 
 class Reassembly:
     """
-    One association's queue.
+    One association's queue; its length is the number of fragments that it holds.
 
     @ivar octets: what it holds.
     """
@@ -30,6 +30,9 @@ class Reassembly:
         self._address: Address | None = None
         self._highest = 0
         self._pieces: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._pieces)
 
     def abandon(self) -> None:
         """Drop what is there: the timer has run out, or the sequence cannot be completed."""

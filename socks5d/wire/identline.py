@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from socks5d.wire.parsed import Parsed, WireError
 
+#: Where identd listens (section 2).
+PORT = 113
 #: Octets of a response, its line end included (section 4 bounds it so).
 MAX_LINE = 1000
 

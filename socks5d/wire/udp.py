@@ -7,11 +7,22 @@ relay answers a bad one with silence, so an error carries no reply.
 
 from typing import NamedTuple
 
-from socks5d.wire.address import Address, encode_address, parse_address
+from socks5d.wire.address import (
+    DOMAINNAME,
+    IPV4,
+    IPV6,
+    Address,
+    UnknownAddressType,
+    encode_address,
+    parse_address,
+)
 from socks5d.wire.parsed import Parsed, WireError
 
 #: FRAG: the high-order bit ends a fragment sequence, the rest is the position.
 END_OF_SEQUENCE = 0x80
+
+#: Where the header ends by ATYP, for addresses of a fixed length.
+_FIXED = {IPV4: 10, IPV6: 22}
 
 
 class Header(NamedTuple):
@@ -34,6 +45,25 @@ def parse_header(datagram: bytes) -> Parsed[Header]:
     if parsed is None:
         raise WireError("the datagram ends before its header does")
     return Parsed(Header(datagram[2], parsed.value), parsed.end)
+
+
+def header_end(datagram: bytes) -> int:
+    """
+    Find where the header ends, and look at nothing else in it: octets 3 to there are
+    the same for every datagram with the same destination.
+
+    @raise WireError: as L{parse_header} does.
+    """
+    if len(datagram) < 5:
+        raise WireError("the datagram ends before its header does")
+    end = _FIXED.get(datagram[3])
+    if end is None:
+        if datagram[3] != DOMAINNAME:
+            raise UnknownAddressType("unknown address type")
+        end = 7 + datagram[4]
+    if len(datagram) < end:
+        raise WireError("the datagram ends before its header does")
+    return end
 
 
 def encode_header(header: Header) -> bytes:

@@ -29,6 +29,8 @@ KEYS = [
     "method",
     "identity",
     "identity_source",
+    "ident",
+    "ident_problem",
     "claimed",
     "command",
     "asked",
@@ -39,6 +41,7 @@ KEYS = [
     "end",
     "received",
     "sent",
+    "dropped",
     "seconds",
 ]
 HOSTILE = [
@@ -118,6 +121,8 @@ def test_a_granted_session_is_recorded(tmp_path: Path) -> None:
         "method": 0,
         "identity": None,
         "identity_source": "none",
+        "ident": None,
+        "ident_problem": None,
         "claimed": None,
         "command": "CONNECT",
         "asked": "127.0.0.1",
@@ -128,6 +133,7 @@ def test_a_granted_session_is_recorded(tmp_path: Path) -> None:
         "end": "finished",
         "received": 7,
         "sent": 7,
+        "dropped": 0,
     }
 
 

@@ -36,6 +36,8 @@ OPTIONS = [
     "allow-from",
     "deny-from",
     "userid",
+    "ident",
+    "ident-port",
     "access-log",
     "config",
     "help",

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from socks5d.egress import DirectEgress
-from socks5d.model import Command, Decision, Outcome, Request, Strangers, Timeouts, Verdict
+from socks5d.model import Command, Decision, Outcome, Request, Verdict
+from socks5d.parameters import Strangers, Timeouts
 from socks5d.rules import DestinationRules, parse_destination
 from socks5d.wire import socks4, socks5
 from socks5d.wire.address import Address
@@ -261,10 +262,10 @@ def test_what_is_protected_is_not_expected_either() -> None:
 def test_address_and_ports_can_be_set() -> None:
     with socket.create_server(("127.0.0.3", 0)) as probe:
         port = probe.getsockname()[1]
-    from socks5d.model import SourceAddresses
+    from socks5d.parameters import LocalAddresses
 
     egress = DirectEgress(
-        reactor, bind=SourceAddresses(IPv4Address("127.0.0.3")), bind_ports=(port, port)
+        reactor, bind=LocalAddresses(IPv4Address("127.0.0.3")), bind_ports=(port, port)
     )
     with proxy(egress=egress) as server:
         connection, reply = ask(server, NEW)

@@ -6,7 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from socks5d.model import Limits, Outcome
+from socks5d.model import Outcome
+from socks5d.parameters import Limits
 from socks5d.wire import socks5
 from tests.support import client
 from tests.support.origins import echo, origin, receive_exactly

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from socks5d.model import Outcome, Timeouts
+from socks5d.model import Outcome
+from socks5d.parameters import Timeouts
 from socks5d.rules import DestinationRules, parse_destination
 from socks5d.wire import socks5
 from tests.support import client

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import getConnectError
-from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory, IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from socks5d.egress import DirectEgress, FixedResolver
 from socks5d.interfaces import IEgress
-from socks5d.model import Outcome, Timeouts
+from socks5d.model import Command, Outcome
+from socks5d.parameters import Timeouts
 from socks5d.protocols import SOCKSFactory, SOCKSv4Factory, SOCKSv5Factory
 from socks5d.rules import DestinationRules, PermitUnprotected, parse_destination
 from socks5d.wire import socks4, socks5
@@ -46,6 +48,11 @@ class Recording:
         return succeed(self.names[name])
 
     def listen(self, towards: IPAddress, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        return fail(OSError(errno.EADDRNOTAVAIL, "not here"))
+
+    def open_datagram(
+        self, towards: IPAddress, protocol: DatagramProtocol
+    ) -> Deferred[IUDPTransport]:
         return fail(OSError(errno.EADDRNOTAVAIL, "not here"))
 
     def connect(
@@ -269,9 +276,9 @@ def test_a_name_with_protected_addresses_alone_is_denied_and_not_dialled() -> No
     assert egress.connected == []
 
 
-@pytest.mark.parametrize("command", [socks5.UDP_ASSOCIATE])
-def test_a_command_that_is_not_served_is_told_so(command: int) -> None:
-    with proxy() as server, client.dial(server) as connection:
+@pytest.mark.parametrize("command", [socks5.BIND, socks5.UDP_ASSOCIATE])
+def test_a_command_that_is_switched_off_is_not_supported(command: int) -> None:
+    with proxy(commands={Command.CONNECT}) as server, client.dial(server) as connection:
         client.greet(connection)
         reply = client.request5(connection, Address(IPv4Address(0), 0), command)
         assert reply.code == socks5.COMMAND_NOT_SUPPORTED

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
-from socks5d.model import Limits, Outcome, Timeouts
+from socks5d.model import Outcome
+from socks5d.parameters import Limits, Timeouts
 from socks5d.wire import socks4, socks5, userpass
 from socks5d.wire.address import Address
 from socks5d.wire.userpass import Credentials

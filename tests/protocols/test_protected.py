@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory, IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from socks5d.interfaces import IEgress
@@ -97,6 +98,11 @@ class NeverConnects:
         return succeed([ip_address("::1"), ip_address("127.0.0.1")])
 
     def listen(self, towards: IPAddress, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        return fail(OSError(errno.EADDRNOTAVAIL, "not here"))
+
+    def open_datagram(
+        self, towards: IPAddress, protocol: DatagramProtocol
+    ) -> Deferred[IUDPTransport]:
         return fail(OSError(errno.EADDRNOTAVAIL, "not here"))
 
     def connect(

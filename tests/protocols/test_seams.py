@@ -25,7 +25,6 @@ from socks5d.model import (
     Client,
     Decision,
     Identity,
-    Limits,
     More,
     NotAuthenticated,
     Opened,
@@ -33,9 +32,9 @@ from socks5d.model import (
     Record,
     Request,
     Step,
-    Timeouts,
     Verdict,
 )
+from socks5d.parameters import Limits, Timeouts
 from socks5d.rules import ClientRules, parse_network
 from socks5d.wire import socks5
 from tests.support import client

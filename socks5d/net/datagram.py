@@ -1,0 +1,147 @@
+"""
+UDP sockets on a reactor.
+
+They differ from Twisted's in what a stranger could make use of: a turn of the reactor
+takes a bounded number of datagrams, however small they are; nothing is logged when a
+socket opens or closes; an error that the network reports ends nothing.
+"""
+
+import socket
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReadDescriptor, IUDPTransport
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from socks5d.bounded import Complaints
+from socks5d.wire.address import IPAddress
+
+#: Datagrams that are read in one turn of the reactor.
+BATCH = 64
+#: More than a datagram can hold.
+BUFFER = 1 << 16
+
+
+@implementer(IUDPTransport, IReadDescriptor)
+class DatagramSocket:
+    """One socket, bound to an address of one family."""
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, address: IPAddress, port: int, protocol: DatagramProtocol
+    ) -> None:
+        """
+        Bind, and begin to read.
+
+        @param reactor: provides L{IReactorFDSet} and L{IReactorTime}.
+        @param address: the local address; unspecified for any of its family.
+        @param port: the local port; 0 for the kernel's choice.
+        @param protocol: is given the datagrams.
+        @raise OSError: when it cannot be bound.
+        """
+        self._reactor = reactor
+        self._protocol = protocol
+        self._closed: Deferred[None] | None = None
+        self._open = True
+        self._complaints = Complaints(reactor, self._log)
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            if address.version == 6:
+                # Or IPv4 peers would come in disguise.
+                self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            self._socket.bind((str(address), port))
+        except BaseException:
+            self._socket.close()
+            raise
+        protocol.makeConnection(self)
+        reactor.addReader(self)
+
+    # IReadDescriptor
+
+    def fileno(self) -> int:
+        """See L{IReadDescriptor}."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """See L{IReadDescriptor}."""
+        return f"{type(self._protocol).__name__} (UDP)"
+
+    def doRead(self) -> None:
+        """See L{IReadDescriptor}."""
+        receive, received = self._socket.recvfrom, self._protocol.datagramReceived
+        for _ in range(BATCH):
+            try:
+                data, source = receive(BUFFER)
+            except OSError:
+                # Nothing more, or an error that came back for something sent.
+                return
+            try:
+                received(data, source[:2])
+            except Exception:  # noqa: BLE001 (the next datagram is not to blame)
+                self._complaints.complain("a datagram could not be dealt with", Failure())
+            if self._closed is not None:
+                return
+
+    def connectionLost(self, reason: object = CONNECTION_DONE) -> None:
+        """See L{IReadDescriptor}.  The socket is gone."""
+        if not self._open:
+            return
+        self._open = False
+        self._reactor.removeReader(self)
+        self._socket.close()
+        self._protocol.doStop()
+        if self._closed is not None:
+            self._closed.callback(None)
+
+    # IUDPTransport
+
+    def write(self, packet: bytes, addr: tuple[str, int] | None = None) -> None:
+        """
+        See L{IUDPTransport}.
+
+        @raise OSError: when it cannot be sent: too large, no way there, no room.
+        """
+        if addr is None:
+            self._socket.send(packet)
+        else:
+            self._socket.sendto(packet, addr)
+
+    def connect(self, host: str, port: int) -> None:
+        """See L{IUDPTransport}.  The kernel drops what comes from elsewhere."""
+        self._socket.connect((host, port))
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """See L{IUDPTransport}."""
+        name = self._socket.getsockname()
+        if self._socket.family == socket.AF_INET:
+            return IPv4Address("UDP", *name)
+        return IPv6Address("UDP", *name)
+
+    def stopListening(self) -> Deferred[None]:
+        """
+        See L{IUDPTransport}.  The socket closes in the reactor's next turn: closed at
+        once, its number could be another's before the poll's other events are dealt with.
+        """
+        if not self._open:
+            return succeed(None)
+        if self._closed is None:
+            self._closed = Deferred()
+            self._reactor.removeReader(self)
+            self._reactor.callLater(0, self.connectionLost)
+        return self._closed
+
+    def setBroadcastAllowed(self, enabled: bool) -> None:
+        """See L{IUDPTransport}."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, enabled)
+
+    def getBroadcastAllowed(self) -> bool:
+        """See L{IUDPTransport}."""
+        return bool(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST))

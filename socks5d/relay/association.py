@@ -1,0 +1,336 @@
+"""
+Passing datagrams on between a client and any number of destinations (RFC 1928 section 7).
+
+The client's side is one socket; whoever else sends to it than the client is dropped
+without effect.  The other side is at most two sockets, one of each family, opened when
+the first destination of that family is sent to.  A datagram that cannot be passed on,
+whatever the reason, is dropped, and costs no other one.
+
+The association lasts as long as its control connection, what is sent on which means
+nothing.
+"""
+
+import errno
+from collections.abc import Callable, Sequence
+from functools import partial
+from ipaddress import ip_address
+from typing import Final
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
+from twisted.python.failure import Failure
+
+from socks5d.parameters import Filtering
+from socks5d.relay.idle import IdleTimer
+from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE
+from socks5d.relay.transports import StreamTransport
+from socks5d.relay.verdicts import Verdicts
+from socks5d.wire.address import Address, IPAddress, parse_address
+from socks5d.wire.fragments import Reassembly
+from socks5d.wire.names import unmapped
+from socks5d.wire.parsed import WireError
+from socks5d.wire.udp import END_OF_SEQUENCE, Header, encode_header, header_end
+
+SocketAddress = tuple[str, int]
+#: Where a destination's datagrams go: by which socket, to which address.
+Way = tuple[IUDPTransport, SocketAddress]
+
+#: Errors of a destination, not of a datagram.
+_NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+#: Where ATYP stands in a header, and where FRAG does.
+_ATYP: Final = 3
+_FRAG: Final = 2
+
+
+class Side(DatagramProtocol):
+    """Hands on what comes to one socket."""
+
+    noisy = False
+
+    def __init__(self, received: Callable[[bytes, SocketAddress], None]) -> None:
+        """
+        @param received: is given each datagram and where it came from.
+        """
+        self.datagramReceived = received  # type: ignore[method-assign,assignment]
+
+
+class Association:
+    """
+    One client's.
+
+    @ivar received: octets of the client's that were passed on, without headers.
+    @ivar sent: octets that were passed on to the client, without headers.
+    @ivar dropped: datagrams that were not passed on.
+    @ivar end: how it ended; "" while it has not.
+    """
+
+    def __init__(
+        self,
+        *,
+        control: StreamTransport,
+        clock: IReactorTime,
+        client: IPAddress,
+        port: int,
+        filtering: Filtering,
+        reassembly: float | None,
+        idle: float,
+        closing: float,
+        destinations: int,
+        reach: Callable[[Address], Deferred[Sequence[Address]]],
+        welcome: Callable[[Address], Deferred[None]],
+        open_client_side: Callable[[DatagramProtocol], IUDPTransport],
+        open_socket: Callable[[IPAddress, DatagramProtocol], Deferred[IUDPTransport]],
+        ended: Callable[[], None],
+    ) -> None:
+        """
+        @param control: the control connection.
+        @param client: the address that the client's datagrams come from.
+        @param port: the port they come from; 0 for that of the first.
+        @param filtering: whose datagrams are passed on to the client.
+        @param reassembly: for how long fragments wait for the rest, in seconds; None to
+            drop them.
+        @param idle: seconds after which an association without a datagram is ended.
+        @param closing: seconds that its control connection then gets to close.
+        @param destinations: destinations that are remembered.
+        @param reach: what a destination is, as the client named it: addresses that are
+            permitted, in the order to try them.  Whatever it fails with refuses.
+        @param welcome: whether a stranger may send to the client; asked where
+            C{filtering} is L{Filtering.NONE}.  Whatever it fails with refuses.
+        @param open_client_side: opens the socket that the client sends to.
+        @param open_socket: opens a socket towards an address.
+        @param ended: called once, when the control connection and this are gone.
+        @raise OSError: when the client's side cannot be opened.
+        """
+        self._client_side = open_client_side(Side(self.from_client))
+        self._control = control
+        self._clock = clock
+        self._client = client
+        self._port = port
+        self._source: SocketAddress | None = None
+        self._filtering = filtering
+        self._patience = reassembly
+        self._fragments = Reassembly()
+        self._began = 0.0
+        self._destinations = destinations
+        self._reach = reach
+        self._welcome = welcome
+        self._open_socket = open_socket
+        self._ended = ended
+        self._closing = closing
+        self._closed = False
+        self._stopping: IDelayedCall | None = None
+        self._idle = IdleTimer(clock, idle, partial(self._finish, IDLE))
+        self._touch = self._idle.touch
+        self._ways = Verdicts(clock, destinations, self._find_ways, self._send, self._drop)
+        self._callers = Verdicts(clock, destinations, self._admit, self._pass_on, self._drop)
+        #: Whom the client has sent to, as the filtering tells them apart.
+        self._peers: dict[SocketAddress | str, None] = {}
+        #: The headers of answers, by where they come from.
+        self._headers: dict[SocketAddress, bytes] = {}
+        self._sockets: dict[int, IUDPTransport] = {}
+        self._opening = DeferredLock()
+        self.received = 0
+        self.sent = 0
+        self.dropped = 0
+        self.end = ""
+
+    # From the client.
+
+    def from_client(self, datagram: bytes, source: SocketAddress) -> None:
+        """
+        @param datagram: what came to the client's side.
+        @param source: from where.
+        """
+        if self._closed or (source != self._source and not self._may_be(source)):
+            self._drop()
+            return
+        try:
+            end = header_end(datagram)
+        except WireError:
+            self._drop()
+            return
+        self._source = source
+        self._touch()
+        destination, data = datagram[_ATYP:end], datagram[end:]
+        if datagram[_FRAG]:
+            whole = self._reassemble(datagram[_FRAG], destination, data)
+            if whole is None:
+                return
+            data = whole
+        self._ways.give(destination, data)
+
+    def _may_be(self, source: SocketAddress) -> bool:
+        """Whether a source that is not known to be the client's may yet be."""
+        if self._source is not None or self._port not in (0, source[1]):
+            return False
+        return unmapped(ip_address(source[0])) == self._client
+
+    def _reassemble(self, frag: int, destination: bytes, data: bytes) -> bytes | None:
+        if self._patience is None:
+            self._drop()
+            return None
+        now = self._clock.seconds()
+        if frag & ~END_OF_SEQUENCE == 1:
+            self._began = now
+        elif now - self._began > self._patience:
+            self._fragments.abandon()
+        parsed = parse_address(destination, 0)
+        assert parsed is not None
+        held = len(self._fragments)
+        whole = self._fragments.add(Header(frag, parsed.value), data)
+        if whole is None:
+            self.dropped += held + 1 - len(self._fragments)
+        return whole
+
+    def _find_ways(self, destination: bytes) -> Deferred[list[Way]]:
+        return Deferred.fromCoroutine(self._ways_to(destination))
+
+    async def _ways_to(self, destination: bytes) -> list[Way]:
+        parsed = parse_address(destination, 0)
+        assert parsed is not None
+        found: list[Way] = []
+        problem: OSError | None = None
+        for host, port in await self._reach(parsed.value):
+            assert not isinstance(host, bytes)
+            try:
+                found.append((await self._socket(host), (str(host), port)))
+            except OSError as error:
+                problem = error
+        if not found:
+            raise problem if problem is not None else LookupError("no address to send to")
+        return found
+
+    async def _socket(self, towards: IPAddress) -> IUDPTransport:
+        await self._opening.acquire()
+        try:
+            there = self._sockets.get(towards.version)
+            if there is None:
+                there = await self._open_socket(towards, Side(self.from_destination))
+                self._sockets[towards.version] = there
+            return there
+        finally:
+            self._opening.release()
+
+    def _send(self, ways: list[Way], data: bytes) -> None:
+        while True:
+            transport, target = ways[0]
+            self._remember(target)
+            try:
+                transport.write(data, target)
+            except Exception as error:  # noqa: BLE001 (the transport may be a stranger's)
+                if len(ways) == 1 or getattr(error, "errno", None) not in _NO_WAY:
+                    self._drop()
+                    return
+                # The name's next address serves from now on.
+                del ways[0]
+            else:
+                self.received += len(data)
+                return
+
+    def _remember(self, target: SocketAddress) -> None:
+        key = target[0] if self._filtering is Filtering.ADDRESS else target
+        if key not in self._peers:
+            if len(self._peers) >= self._destinations:
+                del self._peers[next(iter(self._peers))]
+            self._peers[key] = None
+
+    # To the client.
+
+    def from_destination(self, data: bytes, source: SocketAddress) -> None:
+        """
+        @param data: what came to the other side.
+        @param source: from where.
+        """
+        if self._closed:
+            return
+        if self._filtering is Filtering.NONE:
+            self._callers.give(source, data)
+        elif (source[0] if self._filtering is Filtering.ADDRESS else source) in self._peers:
+            self._pass_on(source, data)
+        else:
+            self._drop()
+
+    def _admit(self, source: SocketAddress) -> Deferred[SocketAddress]:
+        welcome = self._welcome(Address(ip_address(source[0]), source[1]))
+        return welcome.addCallback(lambda _: source)
+
+    def _pass_on(self, source: SocketAddress, data: bytes) -> None:
+        header = self._headers.get(source)
+        if header is None:
+            header = encode_header(Header(0, Address(ip_address(source[0]), source[1])))
+            if len(self._headers) >= self._destinations:
+                del self._headers[next(iter(self._headers))]
+            self._headers[source] = header
+        try:
+            self._client_side.write(header + data, self._source)
+        except OSError:
+            self._drop()
+        else:
+            self._touch()
+            self.sent += len(data)
+
+    def _drop(self) -> None:
+        self.dropped += 1
+
+    def host(self) -> IAddress:
+        """
+        @return: where the client is to send to.
+        """
+        return self._client_side.getHost()
+
+    # The control connection, and the end.
+
+    def client_data(self, data: bytes) -> None:
+        """What comes on the control connection means nothing."""
+
+    def client_eof(self) -> None:
+        """The client will send no more on the control connection, and so ends it."""
+        self._finish(FINISHED)
+
+    def client_told(self) -> None:
+        """Nobody waits for this: the control connection is closed whole."""
+
+    def client_lost(self, reason: Failure) -> None:
+        """
+        @param reason: as the control connection's protocol was told.
+        """
+        if not self.end:
+            self.end = FINISHED if reason.check(ConnectionDone) else CLIENT_RESET
+        self._close()
+        if self._stopping is not None and self._stopping.active():
+            self._stopping.cancel()
+        self._ended()
+
+    def abort(self, end: str) -> None:
+        """
+        End it, and the control connection with a reset.
+
+        @param end: why, for the log.
+        """
+        if not self.end:
+            self.end = end
+        self._close()
+        # In the next turn: Twisted may have the connection's end scheduled already.
+        self._clock.callLater(0, self._control.abortConnection)
+
+    def _finish(self, end: str) -> None:
+        if not self.end:
+            self.end = end
+            self._close()
+            self._control.loseConnection()
+            self._stopping = self._clock.callLater(self._closing, self._control.abortConnection)
+
+    def _close(self) -> None:
+        """Close the sockets, whatever becomes of the control connection."""
+        if self._closed:
+            return
+        self._closed = True
+        self._idle.cancel()
+        self._ways.close()
+        self._callers.close()
+        self._fragments.abandon()
+        for transport in (self._client_side, *self._sockets.values()):
+            transport.stopListening()

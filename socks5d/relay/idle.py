@@ -1,0 +1,41 @@
+"""Noticing that nothing moves, without a timer for each thing that does."""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+class IdleTimer:
+    """
+    Looks now and then when something moved last.
+
+    @ivar touched: when that was, by the clock.
+    """
+
+    __slots__ = ("_call", "_clock", "_idle", "_seconds", "touched")
+
+    def __init__(self, clock: IReactorTime, seconds: float, idle: Callable[[], None]) -> None:
+        """
+        @param seconds: for how long nothing may move.
+        @param idle: called when nothing has, and again after as long.
+        """
+        self._clock = clock
+        self._seconds = seconds
+        self._idle = idle
+        self.touched = clock.seconds()
+        self._call: IDelayedCall = clock.callLater(seconds, self._look)
+
+    def touch(self) -> None:
+        """Something moved."""
+        self.touched = self._clock.seconds()
+
+    def cancel(self) -> None:
+        """Look no more."""
+        if self._call.active():
+            self._call.cancel()
+
+    def _look(self) -> None:
+        left = self.touched + self._seconds - self._clock.seconds()
+        self._call = self._clock.callLater(left if left > 0 else self._seconds, self._look)
+        if left <= 0:
+            self._idle()
