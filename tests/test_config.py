@@ -260,7 +260,7 @@ LIST = "must be a text or a list of texts"
         (
             "udp_advertise = 'x'",
             "udp_advertise",
-            "'x' does not appear to be an IPv4 or IPv6 address",
+            "'x' does not appear to be",
         ),
         ("ident = 'on'", "ident", "must be 'off', 'log' or 'require'"),
         ("ident = true", "ident", "must be 'off', 'log' or 'require'"),

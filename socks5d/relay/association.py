@@ -27,7 +27,7 @@ from socks5d.relay.idle import IdleTimer
 from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE
 from socks5d.relay.transports import StreamTransport
 from socks5d.relay.verdicts import Verdicts
-from socks5d.wire.address import Address, IPAddress, parse_address
+from socks5d.wire.address import DOMAINNAME, Address, IPAddress, parse_address
 from socks5d.wire.fragments import Reassembly
 from socks5d.wire.names import unmapped
 from socks5d.wire.parsed import WireError
@@ -36,6 +36,10 @@ from socks5d.wire.udp import END_OF_SEQUENCE, Header, encode_header, header_end
 SocketAddress = tuple[str, int]
 #: Where a destination's datagrams go: by which socket, to which address.
 Way = tuple[IUDPTransport, SocketAddress]
+
+#: Addresses that are being judged at once, and names that are being resolved, for one client.
+DECISIONS = 32
+LOOKUPS = 8
 
 #: Errors of a destination, not of a datagram.
 _NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -124,8 +128,14 @@ class Association:
         self._stopping: IDelayedCall | None = None
         self._idle = IdleTimer(clock, idle, partial(self._finish, IDLE))
         self._touch = self._idle.touch
-        self._ways = Verdicts(clock, destinations, self._find_ways, self._send, self._drop)
-        self._callers = Verdicts(clock, destinations, self._admit, self._pass_on, self._drop)
+        # Apart from each other, so that names that do not resolve hold up no addresses.
+        self._addresses, self._names = (
+            Verdicts(clock, destinations, pending, self._find_ways, self._send, self._drop)
+            for pending in (DECISIONS, LOOKUPS)
+        )
+        self._callers = Verdicts(
+            clock, destinations, DECISIONS, self._admit, self._pass_on, self._drop
+        )
         #: Whom the client has sent to, as the filtering tells them apart.
         self._peers: dict[SocketAddress | str, None] = {}
         #: The headers of answers, by where they come from.
@@ -160,7 +170,8 @@ class Association:
             if whole is None:
                 return
             data = whole
-        self._ways.give(destination, data)
+        named = destination[0] == DOMAINNAME
+        (self._names if named else self._addresses).give(destination, data)
 
     def _may_be(self, source: SocketAddress) -> bool:
         """Whether a source that is not known to be the client's may yet be."""
@@ -329,8 +340,8 @@ class Association:
             return
         self._closed = True
         self._idle.cancel()
-        self._ways.close()
-        self._callers.close()
+        for verdicts in (self._addresses, self._names, self._callers):
+            verdicts.close()
         self._fragments.abandon()
         for transport in (self._client_side, *self._sockets.values()):
             transport.stopListening()

@@ -17,8 +17,6 @@ from twisted.python.failure import Failure
 LIFETIME = 60.0
 #: For how long a refusal does; what did not resolve may do so soon.
 REFUSED_LIFETIME = 5.0
-#: Verdicts that are being found out at once.
-PENDING = 32
 #: Datagrams that wait for verdicts, and their octets.
 WAITING = 64
 WAITING_OCTETS = 1 << 17
@@ -51,18 +49,22 @@ class Verdicts(Generic[K, V]):
         self,
         clock: IReactorTime,
         size: int,
+        pending: int,
         find: Callable[[K], Deferred[V]],
         carry_out: Callable[[V, bytes], None],
         drop: Callable[[], None],
     ) -> None:
         """
         @param size: verdicts that are remembered; one more makes it forget the oldest.
+        @param pending: verdicts that are found out at once; what would need one more is
+            dropped.
         @param find: finds a verdict out; whatever it fails with refuses.
         @param carry_out: is given a verdict and a datagram.
         @param drop: is told of each datagram that will not be.
         """
         self._clock = clock
         self._size = size
+        self._most = pending
         self._find = find
         self._carry_out = carry_out
         self._drop = drop
@@ -96,7 +98,7 @@ class Verdicts(Generic[K, V]):
             self._forget(next(iter(self._verdicts)))
 
     def _begin(self, key: K, datagram: bytes) -> _Verdict[V] | None:
-        if self._pending >= PENDING:
+        if self._pending >= self._most:
             return None
         if key in self._verdicts:
             self._forget(key)

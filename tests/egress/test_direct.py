@@ -13,11 +13,11 @@ from zope.interface.verify import verifyObject
 
 from socks5d.egress import DirectEgress, FixedResolver
 from socks5d.interfaces import IEgress
-from socks5d.model import SourceAddresses, Timeouts
+from socks5d.parameters import LocalAddresses, Timeouts
 from socks5d.wire.address import IPAddress
 
 FOUR, OTHER, SIX = (ip_address(text) for text in ("192.0.2.1", "192.0.2.2", "2001:db8::1"))
-SOURCE = SourceAddresses.of([ip_address("192.0.2.99"), ip_address("2001:db8::99")])
+SOURCE = LocalAddresses.of([ip_address("192.0.2.99"), ip_address("2001:db8::99")])
 
 
 class Egress:
@@ -27,7 +27,7 @@ class Egress:
     @ivar made: the protocols that were made.
     """
 
-    def __init__(self, source: SourceAddresses | None = None) -> None:
+    def __init__(self, source: LocalAddresses | None = None) -> None:
         self.reactor = MemoryReactorClock()
         timeouts = Timeouts(connect=7, attempt=0.5)
         reactor: Any = self.reactor
@@ -91,7 +91,7 @@ def test_it_is_dialled_from_the_source_of_its_family(address: IPAddress, source:
 
 
 def test_a_family_without_a_source_has_the_kernels() -> None:
-    egress = Egress(SourceAddresses(ipv4=ip_address("192.0.2.99")))
+    egress = Egress(LocalAddresses(ipv4=ip_address("192.0.2.99")))
     egress.connect(SIX)
     assert egress.sources() == [None]
 
