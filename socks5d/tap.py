@@ -4,6 +4,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -175,7 +176,8 @@ def makeService(options: Options) -> IService:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     reactor.callWhenRunning(end_in_order, reactor)
     # Loads what the resolver needs while there is still a root directory to load it from.
-    socket.getaddrinfo("localhost", None)
+    with suppress(OSError):
+        socket.getaddrinfo("localhost", None)
     observers: list[ISessionObserver] = [SessionLog()]
     try:
         if settings.access_log is not None:

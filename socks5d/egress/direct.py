@@ -28,6 +28,7 @@ from socks5d.egress.ports import Ports
 from socks5d.egress.race import Allowance, race
 from socks5d.egress.resolve import SystemResolver
 from socks5d.interfaces import IEgress
+from socks5d.net import StreamClientEndpoint, available
 from socks5d.parameters import Limits, LocalAddresses, Timeouts
 from socks5d.wire.address import IPAddress
 
@@ -65,6 +66,7 @@ class DirectEgress:
         resolver: Resolver | None = None,
         bind: LocalAddresses | None = None,
         bind_ports: Ports | None = None,
+        fast: bool = False,
     ) -> None:
         """
         @param timeouts: C{connect} and C{attempt} are used.
@@ -74,9 +76,12 @@ class DirectEgress:
         @param bind: local addresses to listen on for BIND; by default the one by which
             the peer is reached.
         @param bind_ports: lowest and highest port to listen on for BIND.
+        @param fast: connect by L{socks5d.net}'s endpoints, where the platform has what
+            they need.
         """
         limits = limits if limits is not None else Limits()
         self._reactor = reactor
+        self._fast = fast and available(reactor)
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._allowance = Allowance(limits.attempts)
         self._source = source if source is not None else LocalAddresses()
@@ -109,7 +114,7 @@ class DirectEgress:
 
     async def _listen(self, towards: IPAddress, factory: IProtocolFactory) -> IListeningPort:
         address = self._bind.towards(towards) or source_towards(towards)
-        return await listen_on(self._reactor, address, self._bind_ports, factory)
+        return await listen_on(self._reactor, address, self._bind_ports, factory, self._fast)
 
     def open_datagram(
         self, towards: IPAddress, protocol: DatagramProtocol
@@ -121,6 +126,10 @@ class DirectEgress:
 
     def _endpoint(self, address: IPAddress, port: int) -> IStreamClientEndpoint:
         source = self._source.towards(address)
+        if self._fast:
+            return StreamClientEndpoint(
+                self._reactor, address, port, self._timeouts.connect, source
+            )
         return (TCP4ClientEndpoint if address.version == 4 else TCP6ClientEndpoint)(
             self._reactor,
             str(address),

@@ -8,6 +8,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from socks5d.egress.ports import Ports, candidates
+from socks5d.net import faster
 from socks5d.wire.address import IPAddress
 
 #: Connections that wait to be accepted.
@@ -15,20 +16,24 @@ BACKLOG = 8
 
 
 async def listen_on(
-    reactor: Any, address: IPAddress, ports: Ports | None, factory: IProtocolFactory
+    reactor: Any,
+    address: IPAddress,
+    ports: Ports | None,
+    factory: IProtocolFactory,
+    fast: bool = False,
 ) -> IListeningPort:
     """
     Listen on an address.
 
     @param ports: the lowest and highest port to listen on; None for the kernel's choice.
+    @param fast: whether by L{socks5d.net}'s endpoint.
     @raise CannotListenError: when no port is to be had.
     """
     endpoint = TCP4ServerEndpoint if address.version == 4 else TCP6ServerEndpoint
     problem: CannotListenError | None = None
     for port in candidates(ports):
-        listening: Deferred[IListeningPort] = endpoint(
-            reactor, port, backlog=BACKLOG, interface=str(address)
-        ).listen(factory)
+        plain = endpoint(reactor, port, backlog=BACKLOG, interface=str(address))
+        listening: Deferred[IListeningPort] = (faster(plain) if fast else plain).listen(factory)
         try:
             return await listening
         except CannotListenError as error:

@@ -2,8 +2,12 @@
 Sockets on a reactor, where Twisted's own do not do.
 
 - L{DatagramSocket}: UDP
+- L{StreamServerEndpoint}, L{StreamClientEndpoint}: TCP, on a L{Poller}, which the
+  platform has or has not (L{available})
 """
 
 from socks5d.net.datagram import DatagramSocket
+from socks5d.net.endpoints import StreamClientEndpoint, StreamServerEndpoint, faster
+from socks5d.net.poller import available
 
-__all__ = ["DatagramSocket"]
+__all__ = ["DatagramSocket", "StreamClientEndpoint", "StreamServerEndpoint", "available", "faster"]

@@ -138,7 +138,8 @@ class _Destinations:
         """Whatever it is, it refuses.  The record tells of the first."""
         session, error = self._session, failure.value
         if isinstance(error, Refusal) and not session.rule:
-            session.rule = f"{error.rule}, for {printable(str(where.host))}:{where.port}"
+            host = where.host if isinstance(where.host, bytes) else str(where.host)
+            session.rule = f"{error.rule}, for {printable(host)}:{where.port}"
         elif not isinstance(error, (*NETWORK_ERRORS, CancelledError)):
             session.server.blame(failure)
         return failure

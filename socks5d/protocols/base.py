@@ -224,8 +224,8 @@ class SOCKSProtocol(ControlConnection):
     def _relay(self, origin: Origin, bound: Address | None) -> None:
         self._waiting = None
         try:
-            self.send(self.granted(bound))
             self.session.opened(socket_address(origin.transport.getHost()))
+            self.send(self.granted(bound))
             self.relay_with(origin)
         except BaseException:
             origin.transport.abortConnection()
@@ -237,8 +237,8 @@ class SOCKSProtocol(ControlConnection):
             raise Refusal(Outcome.COMMAND_NOT_SUPPORTED, "datagrams cannot be encapsulated")
         association, bound = await associate(self.session, announced, self.transport, self.carried)
         self._waiting = None
-        self.send(self.granted(bound))
         self.session.opened(bound)
+        self.send(self.granted(bound))
         self.carry_by(association)
 
     def _listening(self, bound: Address) -> None:

@@ -6,7 +6,7 @@ connects.  The listening socket is gone with the first peer that is let in, with
 control connection, and with the deadline, whichever comes first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import DeferredQueue, QueueOverflow, maybeDeferred
 from twisted.internet.error import CannotListenError
@@ -81,12 +81,12 @@ async def bind(session: Session, host: Host, listening: Callable[[Address], None
     if isinstance(host, bytes) or not host.is_unspecified:
         session.name, target = named(host)
         expected = await permitted_addresses(session, session.request(), target)
-        towards = next(iter(expected))
+        towards = _towards(session, expected)
     else:
         await judge(session, session.request())
         if session.client.address is None:
             raise Refusal(Outcome.FAILED, "nobody knows where a peer would come from")
-        towards = session.client.address
+        towards = _towards(session, [session.client.address])
     arrivals = _Arrivals()
     try:
         port = await server.egress.listen(towards, arrivals)
@@ -112,6 +112,14 @@ async def bind(session: Session, host: Host, listening: Callable[[Address], None
     finally:
         arrivals.close()
         maybeDeferred(port.stopListening).addErrback(_complain, session)
+
+
+def _towards(session: Session, expected: Iterable[IPAddress]) -> IPAddress:
+    """The first address that a client can be told about; SOCKS 4 has no IPv6."""
+    for address in expected:
+        if session.version == "5" or address.version == 4:
+            return address
+    raise Refusal(Outcome.ADDRESS_TYPE_NOT_SUPPORTED, "SOCKS 4 has no IPv6 addresses")
 
 
 async def _let_in(session: Session, peer: _Peer, expected: dict[IPAddress, str] | None) -> None:

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from socks5d.interfaces import IEncapsulation
 from socks5d.model import Outcome
 from socks5d.protocols.session import Session
-from socks5d.relay import Encapsulated, Origin, Relay, StreamTransport
+from socks5d.relay import Encapsulated, Origin, StreamTransport, relay_between
 from socks5d.relay.stream import SHUTDOWN
 from socks5d.relay.transports import half_closer, hear_eof, tune
 
@@ -247,7 +247,7 @@ class ControlConnection(Protocol):
         @param origin: the other side.
         """
         server = self.session.server
-        relay = Relay(
+        relay = relay_between(
             self._out,
             origin.transport,
             server.clock,

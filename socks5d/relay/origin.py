@@ -1,12 +1,36 @@
 """The connection to a destination."""
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from socks5d.net.stream import StreamSocket
+from socks5d.relay.fast import FastRelay, can_take_over
 from socks5d.relay.stream import Relay
 from socks5d.relay.transports import StreamTransport, hear_eof, tune
+
+AnyRelay = Relay | FastRelay
+
+
+def relay_between(
+    client: StreamTransport,
+    origin: StreamTransport,
+    clock: IReactorTime,
+    idle: float,
+    closing: float,
+    ended: Callable[[], None],
+) -> AnyRelay:
+    """
+    @return: the fastest relay that there is for two connections; see L{Relay}.
+    """
+    if can_take_over(client, origin):
+        assert isinstance(client, StreamSocket)
+        assert isinstance(origin, StreamSocket)
+        return FastRelay(client, origin, clock, idle, ended)
+    return Relay(client, origin, clock, idle, closing, ended)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -19,7 +43,7 @@ class Origin(Protocol):
     transport: StreamTransport  # type: ignore[assignment]
 
     def __init__(self) -> None:
-        self._relay: Relay | None = None
+        self._relay: AnyRelay | None = None
         self._early = b""
         self._eof = False
         self._gone: Failure | None = None
@@ -29,7 +53,7 @@ class Origin(Protocol):
         tune(self.transport)
         hear_eof(self.transport, self)
 
-    def attach(self, relay: Relay) -> None:
+    def attach(self, relay: AnyRelay) -> None:
         """
         Begin to relay.
 
@@ -38,12 +62,13 @@ class Origin(Protocol):
         self._relay = relay
         if self._early:
             early, self._early = self._early, b""
-            relay.down.data(early)
+            relay.origin_data(early)
             self.transport.resumeProducing()
         if self._gone is not None:
             relay.origin_lost(self._gone)
         elif self._eof:
             self.readConnectionLost()
+        relay.start()
 
     def dataReceived(self, data: bytes) -> None:
         """See L{Protocol}."""
@@ -51,19 +76,18 @@ class Origin(Protocol):
             self._early += data
             self.transport.pauseProducing()
         else:
-            self._relay.down.data(data)
+            self._relay.origin_data(data)
 
     def readConnectionLost(self) -> None:
         """See L{IHalfCloseableProtocol}."""
         self._eof = True
         if self._relay is not None:
-            self._relay.down.eof()
-            self._relay.finish_if_over()
+            self._relay.origin_eof()
 
     def writeConnectionLost(self) -> None:
         """See L{IHalfCloseableProtocol}."""
         if self._relay is not None:
-            self._relay.told(self._relay.up)
+            self._relay.origin_told()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See L{Protocol}."""

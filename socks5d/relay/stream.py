@@ -91,9 +91,7 @@ class Relay:
     """
     Relays between a client and an origin.
 
-    The protocols at its ends report what happens there: the client's by the methods
-    whose names begin with it, the origin's by L{Direction.data}, L{Direction.eof},
-    L{told} and L{origin_lost}.
+    The protocols at its ends report what happens there.
 
     @ivar up: from the client to the origin.
     @ivar down: from the origin to the client.
@@ -152,6 +150,24 @@ class Relay:
     def client_told(self) -> None:
         """The client has been told that nothing more comes."""
         self.told(self.down)
+
+    def origin_data(self, data: bytes) -> None:
+        """
+        @param data: what came from the origin.
+        """
+        self.down.data(data)
+
+    def origin_eof(self) -> None:
+        """The origin will send no more."""
+        self.down.eof()
+        self.finish_if_over()
+
+    def origin_told(self) -> None:
+        """The origin has been told that nothing more comes."""
+        self.told(self.up)
+
+    def start(self) -> None:
+        """What came early has been told.  The rest comes by itself."""
 
     def client_lost(self, reason: Failure) -> None:
         """

@@ -1,11 +1,14 @@
-"""Fixtures of these tests: the web server and two proxies, one of each for the session."""
+"""Fixtures of these tests: servers and proxies, one of each for the session; PySocks."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
+from tests.interop.dnsserver import dnsmasq
+from tests.interop.programs import missing
 from tests.interop.webserver import WebServer, nginx
 from tests.support.running import Address
 from tests.support.twistd import twistd
@@ -18,6 +21,23 @@ def web() -> Iterator[WebServer]:
     """nginx with a large file."""
     with TemporaryDirectory() as folder, nginx(Path(folder)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def dns_port() -> Iterator[int]:
+    """The port of dnsmasq."""
+    with dnsmasq() as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def socks() -> Any:
+    """PySocks."""
+    try:
+        import socks  # type: ignore[import-untyped]
+    except ImportError:
+        missing("PySocks", "python3-socks")
+    return socks
 
 
 @pytest.fixture(scope="session")

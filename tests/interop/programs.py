@@ -13,6 +13,8 @@ from typing import IO, NamedTuple, NoReturn
 
 import pytest
 
+from tests.support.running import Address
+
 #: How long one program may take, in seconds; a transfer takes one or two.
 DEADLINE = 60.0
 
@@ -72,6 +74,48 @@ def running(command: Sequence[str], *, status: int | None = 0) -> Iterator[Runni
         errors.seek(0)
         said = errors.read().decode(errors="replace")
     assert status is None or ended == status, f"{command} ended with {ended}:\n{said}"
+
+
+def wait_for_line(process: "subprocess.Popen[str]", text: str) -> str | None:
+    """
+    Read a server's standard error until it says that it has started.
+
+    @param text: what is in the line that says so.
+    @return: None once it has; what it said when it ended instead.
+    """
+    assert process.stderr is not None
+    late = threading.Timer(DEADLINE, process.kill)
+    late.start()
+    lines = []
+    try:
+        for line in process.stderr:
+            lines.append(line)
+            if text in line:
+                # It goes on writing there, and must not find the pipe full.
+                drain = threading.Thread(target=process.stderr.read, daemon=True)
+                drain.start()
+                return None
+        return "".join(lines)
+    finally:
+        late.cancel()
+
+
+def socksified(
+    program: Sequence[str],
+    proxy: Address,
+    version: str = "5",
+    credentials: tuple[str, str] | None = None,
+) -> list[str]:
+    """A command line that runs a program on Dante's client library, which speaks SOCKS for it."""
+    settings = [
+        f"SOCKS{version}_SERVER={proxy[0]}:{proxy[1]}",
+        # By itself it reaches what is on this machine without a proxy.
+        "SOCKS_AUTOADD_LANROUTES=no",
+        "SOCKS_CONF=/dev/null",
+    ]
+    if credentials is not None:
+        settings += [f"SOCKS_USERNAME={credentials[0]}", f"SOCKS_PASSWORD={credentials[1]}"]
+    return ["env", *settings, require("socksify", "dante-client"), *program]
 
 
 class Answer(NamedTuple):

@@ -1,17 +1,18 @@
 """BIND over real sockets: the peer that is expected, strangers, and nobody at all."""
 
 import socket
+from collections.abc import Sequence
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 import pytest
 
-from socks5d.egress import DirectEgress
+from socks5d.egress import DirectEgress, FixedResolver
 from socks5d.model import Command, Decision, Outcome, Request, Verdict
 from socks5d.parameters import Strangers, Timeouts
 from socks5d.rules import DestinationRules, parse_destination
 from socks5d.wire import socks4, socks5
-from socks5d.wire.address import Address
+from socks5d.wire.address import Address, IPAddress
 from tests.protocols.test_seams import Deciding
 from tests.support import client
 from tests.support.origins import receive_all, receive_exactly, reset
@@ -294,3 +295,20 @@ def test_abandoned_binds_leave_nothing_behind(count: int) -> None:
         assert server.descriptors() <= descriptors
         assert server.stop() == 0
         assert "Traceback" not in server.output()
+
+
+def test_socks_4_is_told_of_an_ipv4_address_or_of_none() -> None:
+    names: dict[str, Sequence[IPAddress]] = {
+        "both.example": [ip_address("::1"), ip_address(EXPECTED)],
+        "six.example": [ip_address("::1")],
+    }
+    egress = DirectEgress(reactor, resolver=FixedResolver(names))
+    with proxy(egress=egress) as server:
+        with client.dial(server) as connection:
+            reply = client.request4(connection, Address(b"both.example", 21), command=socks4.BIND)
+            assert reply.code == socks4.GRANTED
+            with come(reply) as peer:
+                assert second(connection, OLD).bound.port == peer.getsockname()[1]
+        with client.dial(server) as connection:
+            reply = client.request4(connection, Address(b"six.example", 21), command=socks4.BIND)
+            assert reply.code == socks4.REJECTED

@@ -1,0 +1,319 @@
+"""
+Endpoints whose connections are L{StreamSocket}s.
+
+They take the place of Twisted's TCP endpoints: L{IStreamServerEndpoint} and
+L{IStreamClientEndpoint}.
+"""
+
+import errno
+import os
+import socket
+from ipaddress import ip_address
+from typing import Any
+
+from twisted.internet import error as errors
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, execute, succeed
+from twisted.internet.endpoints import TCP6ServerEndpoint, _TCPServerEndpoint
+from twisted.internet.error import (
+    CannotListenError,
+    ConnectBindError,
+    ConnectError,
+    getConnectError,
+)
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from socks5d.bounded import Complaints
+from socks5d.net.poller import Poller, available, poller_of
+from socks5d.net.stream import StreamSocket, address_of
+from socks5d.wire.address import IPAddress
+
+#: Connections that are accepted in one turn of the reactor.
+ACCEPTS = 64
+#: Connections that wait to be accepted.
+BACKLOG = 1024
+#: What Twisted's endpoints have where nobody says anything.
+_UNSET_BACKLOG = 50
+#: For how long nothing is accepted when there are no descriptors left, in seconds.
+PAUSE = 0.1
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+def _family(address: IPAddress) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+@implementer(IListeningPort, IPushProducer)
+class StreamPort:
+    """A listening socket."""
+
+    _log = Logger()
+
+    def __init__(self, poller: Poller, listening: socket.socket, factory: IProtocolFactory) -> None:
+        """
+        @param listening: a socket that listens and does not block.
+        @param factory: makes the protocols of those who connect.
+        """
+        self._poller = poller
+        self._socket = listening
+        self._factory = factory
+        self._open = False
+        self._paused = False
+        self._acceptable = False
+        self._complaints = Complaints(poller.reactor, self._log)
+
+    def startListening(self) -> None:
+        """See L{IListeningPort}."""
+        self._open = True
+        self._factory.doStart()
+        self._poller.watch(self._socket.fileno(), self._event)
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """See L{IListeningPort}."""
+        return address_of(self._socket.family, self._socket.getsockname())
+
+    def fileno(self) -> int:
+        """The listening socket's number."""
+        return self._socket.fileno()
+
+    def stopListening(self) -> Deferred[None]:
+        """See L{IListeningPort}."""
+        if self._open:
+            self._open = False
+            self._poller.close(self._socket)
+            self._factory.doStop()
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """See L{IPushProducer}.  Clients wait in the kernel."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """See L{IPushProducer}."""
+        if self._paused:
+            self._paused = False
+            if self._acceptable and self._open:
+                self._poller.soon(self._accept)
+
+    def stopProducing(self) -> None:
+        """See L{IProducer}."""
+        self.stopListening()
+
+    def _event(self, events: int) -> None:
+        self._acceptable = True
+        self._accept()
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS):
+            if self._paused or not self._open:
+                return
+            try:
+                accepted, peer = self._socket.accept()
+            except (BlockingIOError, InterruptedError):
+                self._acceptable = False
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._complaints.warn(f"cannot accept: {error.strerror}")
+                    self._paused = True
+                    self._poller.reactor.callLater(PAUSE, self.resumeProducing)
+                    return
+                continue  # whoever it was has gone already
+            accepted.setblocking(False)
+            self._admit(accepted, peer)
+        self._poller.soon(self._accept)
+
+    def _admit(self, accepted: socket.socket, peer: Any) -> None:
+        try:
+            protocol = self._factory.buildProtocol(address_of(accepted.family, peer))
+        except Exception:  # noqa: BLE001 (the next client is not to blame)
+            self._log.failure("a factory failed")
+            protocol = None
+        if protocol is None:
+            accepted.close()
+        else:
+            StreamSocket(self._poller, accepted, peer).start(protocol)
+
+
+@implementer(IStreamServerEndpoint)
+class StreamServerEndpoint:
+    """Listens on an address and a port."""
+
+    def __init__(
+        self, reactor: Any, port: int, interface: IPAddress, backlog: int = BACKLOG
+    ) -> None:
+        """
+        @param port: 0 for the kernel's choice.
+        @param interface: unspecified for any of its family.
+        """
+        self._reactor = reactor
+        self.port = port
+        self.interface = interface
+        self._backlog = backlog
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """See L{IStreamServerEndpoint}."""
+        return execute(self._listen, protocolFactory)
+
+    def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        host = str(self.interface)
+        listening = socket.socket(
+            _family(self.interface), socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+        )
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Those that are accepted have from it that they notice dead peers, and pass
+            # on what comes as it comes.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listening.bind((host, self.port))
+            listening.listen(self._backlog)
+        except OSError as error:
+            listening.close()
+            raise CannotListenError(host, self.port, error) from error
+        except BaseException:
+            listening.close()
+            raise
+        port = StreamPort(poller_of(self._reactor), listening, factory)
+        port.startListening()
+        return port
+
+
+def faster(endpoint: IStreamServerEndpoint) -> IStreamServerEndpoint:
+    """
+    @param endpoint: any.
+    @return: one of ours that listens at the same place, where it is one of Twisted's TCP
+        endpoints and the platform has what ours need; otherwise the same.
+    """
+    if not isinstance(endpoint, _TCPServerEndpoint) or not available(endpoint._reactor):
+        return endpoint
+    unspecified = "::" if isinstance(endpoint, TCP6ServerEndpoint) else "0.0.0.0"  # noqa: S104
+    try:
+        interface = ip_address(endpoint._interface or unspecified)
+    except ValueError:
+        return endpoint
+    return StreamServerEndpoint(
+        endpoint._reactor,
+        endpoint._port,
+        interface,
+        BACKLOG if endpoint._backlog == _UNSET_BACKLOG else endpoint._backlog,
+    )
+
+
+class _Attempt:
+    """A connection attempt under way."""
+
+    def __init__(
+        self,
+        poller: Poller,
+        connecting: socket.socket,
+        target: Any,
+        factory: IProtocolFactory,
+        seconds: float,
+    ) -> None:
+        self._poller = poller
+        self._socket = connecting
+        self._target = target
+        self._factory = factory
+        self.result: Deferred[IProtocol] = Deferred(lambda _: self._end())
+        self._late = poller.reactor.callLater(seconds, self._failed, errors.TimeoutError())
+        poller.watch(connecting.fileno(), self._event)
+        number = connecting.connect_ex(target)
+        if number not in (0, errno.EINPROGRESS):
+            poller.soon(lambda: self._failed(_connect_error(number)))
+
+    def _event(self, events: int) -> None:
+        number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            self._failed(_connect_error(number))
+            return
+        try:
+            peer = self._socket.getpeername()
+        except OSError:
+            return  # told too early
+        if self._late.active():
+            self._late.cancel()
+        protocol = self._factory.buildProtocol(address_of(self._socket.family, peer))
+        if protocol is None:
+            self._failed(ConnectError(string="the factory made no protocol"))
+            return
+        stream = StreamSocket(self._poller, self._socket, peer)
+        stream.start(protocol, watched=True)
+        self.result.callback(protocol)
+        # What else it told is not told again.
+        stream.event(events)
+
+    def _failed(self, problem: BaseException) -> None:
+        if not self.result.called:
+            self._end()
+            self.result.errback(problem)
+
+    def _end(self) -> None:
+        if self._late.active():
+            self._late.cancel()
+        if self._socket.fileno() >= 0:
+            self._poller.close(self._socket)
+
+
+def _connect_error(number: int) -> ConnectError:
+    error: ConnectError = getConnectError((number, os.strerror(number)))
+    return error
+
+
+@implementer(IStreamClientEndpoint)
+class StreamClientEndpoint:
+    """Connects to an address and a port."""
+
+    def __init__(
+        self,
+        reactor: Any,
+        host: IPAddress,
+        port: int,
+        timeout: float = 30.0,
+        source: IPAddress | None = None,
+    ) -> None:
+        """
+        @param timeout: for the connection to stand, in seconds.
+        @param source: the local address; the kernel's choice by default.
+        """
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+        self._timeout = timeout
+        self._source = source
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        See L{IStreamClientEndpoint}.
+
+        @return: fails with L{ConnectError} or L{TimeoutError}.
+        """
+        return execute(self._connecting, protocolFactory).addCallback(
+            lambda attempt: attempt.result
+        )
+
+    def _connecting(self, factory: IProtocolFactory) -> _Attempt:
+        try:
+            connecting = socket.socket(
+                _family(self._host), socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+            )
+        except OSError as error:
+            raise ConnectError(error.errno, error.strerror) from error
+        try:
+            if self._source is not None:
+                connecting.bind((str(self._source), 0))
+            target = (str(self._host), self._port)
+            return _Attempt(poller_of(self._reactor), connecting, target, factory, self._timeout)
+        except OSError as error:
+            connecting.close()
+            raise ConnectBindError(error.errno, error.strerror) from error

@@ -1,0 +1,168 @@
+"""
+One edge-triggered epoll, which is itself one reader of the reactor.
+
+What a reactor does for each event (a logging context, and a call of epoll_ctl whenever
+reading or writing starts or stops) is done here once for all the events of a turn:
+sockets are registered when they are born, for everything, and never changed.
+
+An event is a hint that something may be possible now, and is not repeated.  Whoever is
+told of one, and does not use it up, has to remember it.
+"""
+
+import select
+from collections.abc import Callable
+from socket import socket
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.main import CONNECTION_DONE
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from socks5d.net import pipes
+
+_HAS_EPOLL: Final = hasattr(select, "epoll")
+IN: Final = select.EPOLLIN if _HAS_EPOLL else 0
+OUT: Final = select.EPOLLOUT if _HAS_EPOLL else 0
+#: What says that reading will meet an end: of the stream, or of the connection.
+ENDING: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR if _HAS_EPOLL else 0
+ERROR: Final = select.EPOLLERR if _HAS_EPOLL else 0
+
+#: Octets that are read from a stream at once.
+BUFFER: Final = 1 << 16
+
+#: Pipes at once; what does not get one is copied.  As many as an unprivileged user may
+#: have of full size, and no more: a stalled relay can leave its pipe full.
+PIPES: Final = 64
+
+Handler = Callable[[int], None]
+
+
+def available(reactor: object) -> bool:
+    """
+    @return: whether the platform has what this needs, and a reactor does.
+    """
+    return _HAS_EPOLL and pipes.available and IReactorFDSet.providedBy(reactor)
+
+
+@implementer(IReadDescriptor)
+class Poller:
+    """
+    Tells handlers of what happens to their sockets.
+
+    @ivar buffer: room to read into, for whoever is told of an event, until it returns.
+    @ivar pipes: for splice(2).
+    @ivar now: when the events came that are being dealt with, by the reactor's clock.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        """
+        @param reactor: provides L{IReactorFDSet} and L{IReactorTime}.
+        """
+        self.reactor = reactor
+        self.buffer = memoryview(bytearray(BUFFER))
+        self.pipes = pipes.Pipes(PIPES)
+        self.now: float = reactor.seconds()
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._lost: dict[int, Callable[[], None]] = {}
+        self._soon: list[Callable[[], None]] = []
+        self._closing: list[socket] = []
+        self._polling = False
+        self._reading = False
+
+    def watch(self, descriptor: int, handler: Handler) -> None:
+        """
+        @param descriptor: a socket's, which is from now on watched until it closes.
+        @param handler: is told of its events, as epoll has them.
+        """
+        if not self._reading:
+            self._reading = True
+            self.reactor.addReader(self)
+        self._handlers[descriptor] = handler
+        self._epoll.register(descriptor, IN | OUT | select.EPOLLRDHUP | select.EPOLLET)
+
+    def hand_over(self, descriptor: int, handler: Handler) -> None:
+        """
+        @param handler: is told of a watched socket's events from now on.
+        """
+        self._handlers[descriptor] = handler
+
+    def close(self, closing: socket) -> None:
+        """
+        Close a watched socket.  In the midst of a turn's events its number stays taken
+        until they are all dealt with, or one of them could be taken for another socket's.
+        """
+        del self._handlers[closing.fileno()]
+        if self._polling:
+            self._closing.append(closing)
+        else:
+            closing.close()
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """
+        @param call: is called in the reactor's next turn.
+        """
+        if not self._soon:
+            self.reactor.callLater(0, self._call)
+        self._soon.append(call)
+
+    def _call(self) -> None:
+        self.now = self.reactor.seconds()
+        calls, self._soon = self._soon, []
+        for call in calls:
+            try:
+                call()
+            except Exception:  # noqa: BLE001 (the next call is not to blame)
+                self._log.failure("a call failed")
+
+    # IReadDescriptor
+
+    def fileno(self) -> int:
+        """See L{IReadDescriptor}."""
+        return -1 if self._epoll.closed else self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        """See L{IReadDescriptor}."""
+        return "socks5d.net"
+
+    def doRead(self) -> None:
+        """See L{IReadDescriptor}."""
+        handlers = self._handlers
+        self.now = self.reactor.seconds()
+        self._polling = True
+        try:
+            for descriptor, events in self._epoll.poll(0):
+                handler = handlers.get(descriptor)
+                if handler is None:
+                    continue
+                try:
+                    handler(events)
+                except Exception:  # noqa: BLE001 (the next event's handler is not to blame)
+                    self._log.failure("an event could not be dealt with")
+        finally:
+            self._polling = False
+            if self._closing:
+                closing, self._closing = self._closing, []
+                for each in closing:
+                    each.close()
+
+    def connectionLost(self, reason: object = CONNECTION_DONE) -> None:
+        """See L{IReadDescriptor}.  The reactor ends, and everything with it."""
+        self._reading = False
+
+
+_pollers: WeakKeyDictionary[Any, Poller] = WeakKeyDictionary()
+
+
+def poller_of(reactor: Any) -> Poller:
+    """
+    @return: the reactor's one.
+    """
+    poller = _pollers.get(reactor)
+    if poller is None:
+        _pollers[reactor] = poller = Poller(reactor)
+    return poller

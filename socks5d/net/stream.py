@@ -1,0 +1,437 @@
+"""
+TCP connections on a L{Poller}: they provide L{ITCPTransport} and behave as Twisted's.
+
+They differ in what cannot be seen: octets that are written go out at once as far as the
+kernel takes them, and what starts and stops reading asks nothing of the kernel.  A
+connection can be taken over whole, by something that moves octets by means of its own.
+"""
+
+import socket
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHalfCloseableProtocol,
+    IProducer,
+    IProtocol,
+    IPullProducer,
+    IPushProducer,
+    ISystemHandle,
+    ITCPTransport,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from socks5d.net.poller import BUFFER, ENDING, ERROR, OUT, Handler, Poller
+
+#: Octets that wait to be sent, beyond which a producer is paused.
+FULL = 1 << 16
+#: Reads in a row, before others have their turn.
+ROUNDS = 4
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+def reset_on_close(closing: socket.socket) -> None:
+    """Make a socket's end a reset."""
+    closing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+
+
+def address_of(family: int, name: Any) -> IPv4Address | IPv6Address:
+    """
+    @param name: what C{getsockname} and its like give.
+    """
+    if family == socket.AF_INET:
+        return IPv4Address("TCP", *name)
+    return IPv6Address("TCP", *name)
+
+
+@implementer(ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
+class StreamSocket:
+    """
+    One connection.
+
+    @ivar poller: tells it of events.
+    @ivar protocol: is told of what happens on it.
+    @ivar connected: whether it still is.
+    @ivar disconnecting: whether it ends as soon as everything is sent.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_aborting",
+        "_ended",
+        "_ending",
+        "_half_closing",
+        "_paused_producer",
+        "_peer",
+        "_producer",
+        "_queue",
+        "_readable",
+        "_reading",
+        "_socket",
+        "_streaming",
+        "_unsent",
+        "_waiting",
+        "_write_ended",
+        "connected",
+        "disconnecting",
+        "poller",
+        "protocol",
+    )
+
+    _log = Logger()
+
+    def __init__(self, poller: Poller, connected: socket.socket, peer: Any = None) -> None:
+        """
+        @param connected: a socket that does not block.
+        @param peer: the far end's address as the kernel gives it, where it is known.
+        """
+        self.poller = poller
+        self._socket = connected
+        self._peer = peer
+        self.protocol: IProtocol
+        self.connected = True
+        self.disconnecting = False
+        self._reading = True
+        self._readable = False
+        self._ending = False
+        self._ended = False
+        self._aborting = False
+        self._queue: list[bytes] = []
+        self._unsent: bytes | memoryview = b""
+        self._waiting = 0
+        self._half_closing = False
+        self._write_ended = False
+        self._producer: Any = None
+        self._streaming = False
+        self._paused_producer = False
+
+    def start(self, protocol: IProtocol, *, watched: bool = False) -> None:
+        """
+        Begin: the protocol is told of the connection, and then of what comes.
+
+        @param watched: whether the poller watches the socket already.
+        """
+        self.protocol = protocol
+        if watched:
+            self.poller.hand_over(self._socket.fileno(), self.event)
+        else:
+            self.poller.watch(self._socket.fileno(), self.event)
+        protocol.makeConnection(self)
+
+    # Events.
+
+    def event(self, events: int) -> None:
+        """
+        @param events: what the poller has told.
+        """
+        if events & OUT and self._waiting:
+            self._flush()
+        if events & ~OUT:
+            if events & ERROR and not self._reading and not self._aborting:
+                # Nobody reads, so nobody else would meet it.
+                self._lost(ConnectionLost())
+            elif not self._ended:
+                self._readable = True
+                if events & ENDING:
+                    self._ending = True
+                if self._reading:
+                    self._read()
+
+    def _read(self) -> None:
+        buffer = self.poller.buffer
+        for _ in range(ROUNDS):
+            try:
+                count = self._socket.recv_into(buffer)
+            except (BlockingIOError, InterruptedError):
+                self._readable = False
+                return
+            except OSError:
+                self._lost(ConnectionLost())
+                return
+            if not count:
+                self._end_of_stream()
+                return
+            try:
+                self.protocol.dataReceived(bytes(buffer[:count]))
+            except Exception:  # noqa: BLE001 (as Twisted has it)
+                failure = Failure()
+                self._log.failure("a protocol failed, and loses its connection", failure)
+                self._lost(failure)
+                return
+            if not self._reading:
+                return
+            if count < BUFFER and not self._ending:
+                self._readable = False
+                return
+        self.poller.soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._reading and self._readable and self.connected:
+            self._read()
+
+    def _end_of_stream(self) -> None:
+        self._reading = self._readable = False
+        self._ended = True
+        if not IHalfCloseableProtocol.providedBy(self.protocol):
+            self._lost(ConnectionDone())
+            return
+        try:
+            self.protocol.readConnectionLost()
+        except Exception:  # noqa: BLE001 (as Twisted has it)
+            failure = Failure()
+            self._log.failure("a protocol failed, and loses its connection", failure)
+            self._lost(failure)
+
+    def _lost(self, reason: Failure | BaseException) -> None:
+        """The connection is over."""
+        if not self.connected:
+            return
+        self.connected = self._reading = False
+        self._queue.clear()
+        self._unsent = b""
+        self._waiting = 0
+        failure = reason if isinstance(reason, Failure) else Failure(reason)
+        if failure.check(ConnectionAborted):
+            reset_on_close(self._socket)
+        self.poller.close(self._socket)
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
+        self.protocol.connectionLost(failure)
+
+    # Writing.
+
+    def write(self, data: bytes) -> None:
+        """See L{ITransport}."""
+        if not isinstance(data, bytes):
+            raise TypeError("data must be bytes")
+        if not self.connected or self._write_ended or not data:
+            return
+        if self._waiting:
+            self._queue.append(data)
+            self._waiting += len(data)
+        else:
+            try:
+                sent = self._socket.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                # Told in the next turn: whoever writes does not expect it in between.
+                self.poller.soon(self._broken)
+                self._write_ended = True
+                return
+            if sent == len(data):
+                return
+            self._unsent = memoryview(data)[sent:]
+            self._waiting = len(data) - sent
+        if self._waiting > FULL and self._producer is not None and self._streaming:
+            self._paused_producer = True
+            self._producer.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """See L{ITransport}."""
+        self.write(b"".join(data))
+
+    def _broken(self) -> None:
+        self._lost(ConnectionLost())
+
+    def _flush(self) -> None:
+        while self._waiting:
+            if not self._unsent:
+                self._unsent = memoryview(b"".join(self._queue))
+                self._queue.clear()
+            try:
+                sent = self._socket.send(self._unsent)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self._lost(ConnectionLost())
+                return
+            self._unsent = self._unsent[sent:]
+            self._waiting -= sent
+        self._unsent = b""
+        self._flushed()
+
+    def _flushed(self) -> None:
+        """Nothing waits to be sent."""
+        if not self.connected or self._waiting or self._aborting:
+            return
+        if self._producer is not None and (not self._streaming or self._paused_producer):
+            self._paused_producer = False
+            self._producer.resumeProducing()
+            if not self._streaming and self._producer is not None and not self._waiting:
+                self.poller.soon(self._flushed)
+        elif self.disconnecting:
+            self._lost(ConnectionDone())
+        elif self._half_closing:
+            self._end_writing()
+
+    def _end_writing(self) -> None:
+        if self._write_ended:
+            return
+        self._write_ended = True
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._log.debug("the connection was over before its writing side was")
+        if not IHalfCloseableProtocol.providedBy(self.protocol):
+            return
+        try:
+            self.protocol.writeConnectionLost()
+        except Exception:  # noqa: BLE001 (as Twisted has it)
+            failure = Failure()
+            self._log.failure("a protocol failed, and loses its connection", failure)
+            self._lost(failure)
+
+    # Its end.
+
+    def loseConnection(self) -> None:
+        """See L{ITransport}.  Ends when everything is sent."""
+        if not self.connected or self.disconnecting:
+            return
+        self.disconnecting = True
+        self._reading = False
+        if not self._waiting:
+            self.poller.soon(self._flushed)
+
+    def loseWriteConnection(self) -> None:
+        """See L{ITCPTransport}."""
+        if not self.connected or self._half_closing:
+            return
+        self._half_closing = True
+        if not self._waiting:
+            self.poller.soon(self._flushed)
+
+    def abortConnection(self) -> None:
+        """See L{ITCPTransport}."""
+        if self.connected and not self._aborting:
+            self._aborting = True
+            self._reading = False
+            self._write_ended = True
+            self.poller.soon(self._aborted)
+
+    def _aborted(self) -> None:
+        self._lost(ConnectionAborted())
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:
+        """See L{IPushProducer}."""
+        self._reading = False
+
+    def resumeProducing(self) -> None:
+        """See L{IPushProducer}."""
+        if self.connected and not (
+            self._reading or self._ended or self.disconnecting or self._aborting
+        ):
+            self._reading = True
+            if self._readable:
+                self.poller.soon(self._read_on)
+
+    def stopProducing(self) -> None:
+        """See L{IProducer}."""
+        self.loseConnection()
+
+    # IConsumer
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """See L{IConsumer}."""
+        if self._producer is not None:
+            raise RuntimeError(f"there is a producer already: {self._producer!r}")
+        if not self.connected:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        self._streaming = streaming
+        self._paused_producer = False
+        if not streaming:
+            pull: IPullProducer = producer  # type: ignore[assignment]
+            pull.resumeProducing()
+            if not self._waiting:
+                self.poller.soon(self._flushed)
+
+    def unregisterProducer(self) -> None:
+        """See L{IConsumer}."""
+        self._producer = None
+        self._paused_producer = False
+        if not self._waiting and (self.disconnecting or self._half_closing):
+            self.poller.soon(self._flushed)
+
+    # The rest of ITCPTransport
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        """See L{ITCPTransport}."""
+        return address_of(self._socket.family, self._socket.getsockname())
+
+    def getPeer(self) -> IPv4Address | IPv6Address:
+        """See L{ITCPTransport}."""
+        if self._peer is None:
+            self._peer = self._socket.getpeername()
+        return address_of(self._socket.family, self._peer)
+
+    def getTcpNoDelay(self) -> bool:
+        """See L{ITCPTransport}."""
+        return bool(self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """See L{ITCPTransport}."""
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        """See L{ITCPTransport}."""
+        return bool(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """See L{ITCPTransport}."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
+
+    def getHandle(self) -> socket.socket:
+        """See L{ISystemHandle}."""
+        return self._socket
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is connected, and nobody has asked for its end."""
+        return self.connected and not (
+            self.disconnecting or self._half_closing or self._write_ended or self._aborting
+        )
+
+    def take_over(self, handler: Handler) -> "Taken":
+        """
+        Give the connection away.  Its protocol hears of nothing any more.
+
+        @param handler: is told of the socket's events from now on.
+        @return: the socket, and what has to be known of it.
+        """
+        self.poller.hand_over(self._socket.fileno(), handler)
+        taken = Taken(
+            self._socket,
+            self._readable or self._ending,
+            b"".join((self._unsent, *self._queue)),
+        )
+        self.connected = self._reading = False
+        return taken
+
+
+class Taken:
+    """
+    A connection that was taken over.
+
+    @ivar socket: the socket, watched by the poller.
+    @ivar readable: whether something may be there to read that no event will tell of.
+    @ivar unsent: octets that have to be sent first.
+    """
+
+    __slots__ = ("readable", "socket", "unsent")
+
+    def __init__(self, taken: socket.socket, readable: bool, unsent: bytes) -> None:
+        self.socket = taken
+        self.readable = readable
+        self.unsent = unsent

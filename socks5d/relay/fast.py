@@ -1,0 +1,404 @@
+"""
+Passing a stream on between two sockets of one poller.
+
+It does what L{socks5d.relay.stream} does, and differs in how.  Octets are read into one
+buffer that all relays share and are sent from it in the same event; nothing waits in
+Python but what the sink did not take of one read.  When a read fills the buffer the
+direction turns to splice(2), through a pipe that is held while it holds octets; what a
+sink does not take stays in the pipe, and the source is not read meanwhile.  When reads
+become small it turns back.
+
+Edges are not repeated, so a direction remembers whether its source may have more.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from socks5d.net.pipes import Pipe, Pipes
+from socks5d.net.poller import BUFFER, ENDING, ERROR, OUT, Poller
+from socks5d.net.stream import StreamSocket, Taken, reset_on_close
+from socks5d.relay.idle import IdleTimer
+from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE, ORIGIN_RESET
+
+#: Reads in a row, before others have their turn.
+ROUNDS: Final = 8
+#: Octets that are asked of a splice.
+MOST: Final = 1 << 20
+#: A splice that moves less than this ends the bulk.
+SMALL: Final = 1 << 14
+
+_NONBLOCK: Final = getattr(os, "SPLICE_F_NONBLOCK", 0) | getattr(os, "SPLICE_F_MOVE", 0)
+
+
+class _Reset(Exception):
+    """The connection at one end of a direction is gone."""
+
+    def __init__(self, *, at_source: bool) -> None:
+        super().__init__(at_source)
+        self.at_source = at_source
+
+
+class FastDirection:
+    """
+    One way through the relay.
+
+    @ivar octets: how many came from the source.
+    @ivar readable: whether the source may have more than was read.
+    @ivar ended: whether the source has said that nothing more comes.
+    @ivar flushed: whether the sink has been told so, behind everything else.
+    @ivar queued: whether it goes on in the next turn.
+    """
+
+    __slots__ = (
+        "_pipe",
+        "_relay",
+        "_rest",
+        "_sink",
+        "_source",
+        "ended",
+        "ending",
+        "flushed",
+        "octets",
+        "queued",
+        "readable",
+    )
+
+    def __init__(
+        self, relay: "FastRelay", source: socket.socket, sink: socket.socket, rest: bytes
+    ) -> None:
+        """
+        @param rest: octets that go before all others, and are not counted.
+        """
+        self._relay = relay
+        self._source = source
+        self._sink = sink
+        self._rest: bytes | memoryview = rest
+        self._pipe: Pipe | None = None
+        self.octets = 0
+        self.readable = False
+        self.ending = False
+        self.ended = False
+        self.flushed = False
+        self.queued = False
+
+    def add(self, data: bytes) -> None:
+        """
+        @param data: octets of the source's that were read before the relay was there.
+        """
+        self.octets += len(data)
+        self._rest = bytes(self._rest) + data
+
+    @property
+    def stuck(self) -> bool:
+        """Whether there are octets that the sink has not taken."""
+        return bool(self._rest) or self._pipe is not None
+
+    def pump(self) -> bool:
+        """
+        Move what can be moved.
+
+        @return: whether there is more to do, in another turn.
+        @raise _Reset: when either end is found to be gone.
+        """
+        if self.flushed:
+            return False
+        for _ in range(ROUNDS):
+            if self._pipe is not None and not self._empty_pipe(self._pipe):
+                return False
+            if self._rest and not self._send_rest():
+                return False
+            if self.ended:
+                self._tell_end()
+                return False
+            if not self.readable:
+                return False
+            if self._pipe is not None:
+                self._splice(self._pipe)
+            else:
+                self._copy()
+        return True
+
+    def drop(self) -> None:
+        """Nothing more will be moved."""
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            self._relay.pipes.give_back(pipe)
+        self._rest = b""
+
+    def _copy(self) -> None:
+        buffer = self._relay.poller.buffer
+        try:
+            count = self._source.recv_into(buffer)
+        except (BlockingIOError, InterruptedError):
+            self.readable = False
+            return
+        except OSError as error:
+            raise _Reset(at_source=True) from error
+        if not count:
+            self.ended = True
+            return
+        self.octets += count
+        try:
+            sent = self._sink.send(buffer[:count])
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            raise _Reset(at_source=False) from error
+        if sent < count:
+            self._rest = bytes(buffer[sent:count])
+        if count == BUFFER:
+            self._pipe = self._relay.pipes.lend() if not self._rest else None
+        elif not self.ending:
+            self.readable = False
+
+    def _splice(self, pipe: Pipe) -> None:
+        try:
+            count = os.splice(self._source.fileno(), pipe.entry, MOST, flags=_NONBLOCK)
+        except (BlockingIOError, InterruptedError):
+            self.readable = False
+            self._return_pipe(pipe)
+            return
+        except OSError as error:
+            raise _Reset(at_source=True) from error
+        if not count:
+            self.ended = True
+            self._return_pipe(pipe)
+            return
+        self.octets += count
+        pipe.held = count
+
+    def _empty_pipe(self, pipe: Pipe) -> bool:
+        """
+        @return: whether it is empty now.
+        """
+        last = pipe.held
+        while pipe.held:
+            try:
+                pipe.held -= os.splice(pipe.exit, self._sink.fileno(), pipe.held, flags=_NONBLOCK)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                raise _Reset(at_source=False) from error
+        if 0 < last < SMALL:
+            self._return_pipe(pipe)
+        return True
+
+    def _return_pipe(self, pipe: Pipe) -> None:
+        self._pipe = None
+        self._relay.pipes.give_back(pipe)
+
+    def _send_rest(self) -> bool:
+        """
+        @return: whether nothing of it is left.
+        """
+        try:
+            sent = self._sink.send(self._rest)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            raise _Reset(at_source=False) from error
+        self._rest = memoryview(self._rest)[sent:] if sent < len(self._rest) else b""
+        return not self._rest
+
+    def _tell_end(self) -> None:
+        self.flushed = True
+        try:
+            self._sink.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise _Reset(at_source=False) from error
+
+
+def can_take_over(client: object, origin: object) -> bool:
+    """Whether both ends are connections that this can relay between."""
+    return (
+        isinstance(client, StreamSocket)
+        and isinstance(origin, StreamSocket)
+        and client.usable
+        and origin.usable
+        and client.poller is origin.poller
+    )
+
+
+class FastRelay:
+    """
+    Relays between a client and an origin, whose connections it takes over.
+
+    @ivar up: from the client to the origin.
+    @ivar down: from the origin to the client.
+    @ivar end: how it ended; "" while it has not.
+    """
+
+    __slots__ = (
+        "_client",
+        "_ended",
+        "_origin",
+        "_over",
+        "_timer",
+        "down",
+        "end",
+        "pipes",
+        "poller",
+        "up",
+    )
+
+    def __init__(
+        self,
+        client: StreamSocket,
+        origin: StreamSocket,
+        clock: IReactorTime,
+        idle: float,
+        ended: Callable[[], None],
+    ) -> None:
+        """
+        @param idle: seconds after which a relay without an octet either way is ended.
+        @param ended: called once, when both connections are gone.
+        """
+        self.poller: Poller = client.poller
+        self.pipes: Pipes = self.poller.pipes
+        self._ended = ended
+        self._over = False
+        self.end = ""
+        client_side, origin_side = (
+            client.take_over(self._client_event),
+            origin.take_over(self._origin_event),
+        )
+        self._client, self._origin = client_side.socket, origin_side.socket
+        self.up = self._direction(client_side, origin_side)
+        self.down = self._direction(origin_side, client_side)
+        self._timer = IdleTimer(clock, idle, partial(self.abort, IDLE))
+
+    def _direction(self, source: Taken, sink: Taken) -> FastDirection:
+        direction = FastDirection(self, source.socket, sink.socket, sink.unsent)
+        direction.readable = direction.ending = source.readable
+        return direction
+
+    def start(self) -> None:
+        """Move what is there already."""
+        self._pump(self.up)
+        self._pump(self.down)
+
+    # What a carrier is asked.
+
+    @property
+    def received(self) -> int:
+        """Octets that came from the client."""
+        return self.up.octets
+
+    @property
+    def sent(self) -> int:
+        """Octets that came from the origin."""
+        return self.down.octets
+
+    def client_data(self, data: bytes) -> None:
+        """
+        @param data: what the client sent before this was there.
+        """
+        self.up.add(data)
+
+    def client_eof(self) -> None:
+        """The client said before this was there that it sends no more."""
+        self.up.ended = True
+
+    def origin_data(self, data: bytes) -> None:
+        """
+        @param data: what the origin sent before this was there.
+        """
+        self.down.add(data)
+
+    def origin_eof(self) -> None:
+        """The origin said before this was there that it sends no more."""
+        self.down.ended = True
+
+    def client_told(self) -> None:
+        """Nobody else tells the client."""
+
+    def origin_told(self) -> None:
+        """Nobody else tells the origin."""
+
+    def client_lost(self, reason: Failure) -> None:
+        """Nobody else hears of it."""
+
+    def origin_lost(self, reason: Failure) -> None:
+        """Nobody else hears of it."""
+
+    def abort(self, end: str) -> None:
+        """
+        End both connections with a reset, so that neither side takes what it has
+        for the whole.
+
+        @param end: why, for the log.
+        """
+        self._finish(end, reset=True)
+
+    # Events.
+
+    def _client_event(self, events: int) -> None:
+        self._event(events, self.up, self.down)
+
+    def _origin_event(self, events: int) -> None:
+        self._event(events, self.down, self.up)
+
+    def _event(self, events: int, out: FastDirection, into: FastDirection) -> None:
+        """
+        @param out: the direction that the connection is the source of.
+        @param into: the direction that it is the sink of.
+        """
+        self._timer.touched = self.poller.now
+        if events & OUT and into.stuck:
+            self._pump(into)
+        if events & ~OUT and not self._over:
+            out.readable = True
+            if events & ENDING:
+                out.ending = True
+            self._pump(out)
+            if events & ERROR and (out.ended or out.stuck) and not self._over:
+                # It is not read now, so nobody else would meet it.
+                self._lost(out, at_source=True)
+
+    def _pump(self, direction: FastDirection) -> None:
+        if self._over:
+            return
+        try:
+            more = direction.pump()
+        except _Reset as reset:
+            self._lost(direction, at_source=reset.at_source)
+            return
+        if more:
+            if direction.queued:
+                return
+            direction.queued = True
+            self.poller.soon(partial(self._pump_on, direction))
+        elif self.up.flushed and self.down.flushed:
+            self._finish(FINISHED, reset=False)
+
+    def _pump_on(self, direction: FastDirection) -> None:
+        direction.queued = False
+        self._timer.touched = self.poller.now
+        self._pump(direction)
+
+    # The end.
+
+    def _lost(self, direction: FastDirection, *, at_source: bool) -> None:
+        self._finish(
+            CLIENT_RESET if (direction is self.up) is at_source else ORIGIN_RESET, reset=True
+        )
+
+    def _finish(self, end: str, *, reset: bool) -> None:
+        if self._over:
+            return
+        self._over = True
+        self.end = end
+        self._timer.cancel()
+        for direction in (self.up, self.down):
+            direction.drop()
+        for connection in (self._client, self._origin):
+            if reset:
+                reset_on_close(connection)
+            self.poller.close(connection)
+        self._ended()
