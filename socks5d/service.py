@@ -21,6 +21,7 @@ from socks5d.config import ConfigError, Settings
 from socks5d.egress import DirectEgress, is_own
 from socks5d.escape import one_line
 from socks5d.interfaces import ISessionObserver
+from socks5d.net import faster
 from socks5d.policy import (
     make_authenticators,
     make_ruleset,
@@ -138,7 +139,7 @@ class SOCKSService(Service):
         advice = open_to_strangers(self._settings, listening_address(endpoint))
         if advice is not None:
             raise ConfigError(f"listen {description!r}: {advice}")
-        return endpoint
+        return faster(endpoint)
 
     def _factory(self, listener: str, observers: Iterable[ISessionObserver]) -> SOCKSFactory:
         settings = self._settings

@@ -66,7 +66,6 @@ class DirectEgress:
         resolver: Resolver | None = None,
         bind: LocalAddresses | None = None,
         bind_ports: Ports | None = None,
-        fast: bool = False,
     ) -> None:
         """
         @param timeouts: C{connect} and C{attempt} are used.
@@ -76,12 +75,10 @@ class DirectEgress:
         @param bind: local addresses to listen on for BIND; by default the one by which
             the peer is reached.
         @param bind_ports: lowest and highest port to listen on for BIND.
-        @param fast: connect by L{socks5d.net}'s endpoints, where the platform has what
-            they need.
         """
         limits = limits if limits is not None else Limits()
         self._reactor = reactor
-        self._fast = fast and available(reactor)
+        self._fast = available(reactor)
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._allowance = Allowance(limits.attempts)
         self._source = source if source is not None else LocalAddresses()
@@ -114,7 +111,7 @@ class DirectEgress:
 
     async def _listen(self, towards: IPAddress, factory: IProtocolFactory) -> IListeningPort:
         address = self._bind.towards(towards) or source_towards(towards)
-        return await listen_on(self._reactor, address, self._bind_ports, factory, self._fast)
+        return await listen_on(self._reactor, address, self._bind_ports, factory)
 
     def open_datagram(
         self, towards: IPAddress, protocol: DatagramProtocol

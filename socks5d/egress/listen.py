@@ -20,20 +20,18 @@ async def listen_on(
     address: IPAddress,
     ports: Ports | None,
     factory: IProtocolFactory,
-    fast: bool = False,
 ) -> IListeningPort:
     """
     Listen on an address.
 
     @param ports: the lowest and highest port to listen on; None for the kernel's choice.
-    @param fast: whether by L{socks5d.net}'s endpoint.
     @raise CannotListenError: when no port is to be had.
     """
     endpoint = TCP4ServerEndpoint if address.version == 4 else TCP6ServerEndpoint
     problem: CannotListenError | None = None
     for port in candidates(ports):
         plain = endpoint(reactor, port, backlog=BACKLOG, interface=str(address))
-        listening: Deferred[IListeningPort] = (faster(plain) if fast else plain).listen(factory)
+        listening: Deferred[IListeningPort] = faster(plain).listen(factory)
         try:
             return await listening
         except CannotListenError as error:

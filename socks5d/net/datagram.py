@@ -1,11 +1,12 @@
 """
-UDP sockets on a reactor.
+UDP sockets: on a L{Poller<socks5d.net.poller.Poller>}, or where there is none on the reactor.
 
 They differ from Twisted's in what a stranger could make use of: a turn of the reactor
 takes a bounded number of datagrams, however small they are; nothing is logged when a
 socket opens or closes; an error that the network reports ends nothing.
 """
 
+import errno
 import socket
 from typing import Any
 
@@ -19,12 +20,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socks5d.bounded import Complaints
+from socks5d.net.poller import OUT, available, poller_of
 from socks5d.wire.address import IPAddress
 
 #: Datagrams that are read in one turn of the reactor.
 BATCH = 64
+#: Octets of datagrams, with what the kernel adds to each, that may wait to be read.
+ROOM = 1 << 20
 #: More than a datagram can hold.
 BUFFER = 1 << 16
+
+# Linux's number, which the socket module does not have.
+_SO_RCVBUFFORCE = 33
 
 
 @implementer(IUDPTransport, IReadDescriptor)
@@ -46,23 +53,37 @@ class DatagramSocket:
         @raise OSError: when it cannot be bound.
         """
         self._reactor = reactor
+        self._poller = poller_of(reactor) if available(reactor) else None
         self._protocol = protocol
         self._closed: Deferred[None] | None = None
         self._open = True
+        self._connected = False
         self._complaints = Complaints(reactor, self._log)
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
+            self._make_room()
             if address.version == 6:
                 # Or IPv4 peers would come in disguise.
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             self._socket.bind((str(address), port))
+            protocol.makeConnection(self)
         except BaseException:
             self._socket.close()
             raise
-        protocol.makeConnection(self)
-        reactor.addReader(self)
+        if self._poller is not None:
+            self._poller.watch(self.fileno(), self._event)
+        else:
+            reactor.addReader(self)
+
+    def _make_room(self) -> None:
+        """Hold bursts, which the kernel's default would drop in part."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, ROOM)
+        except OSError:
+            # Not privileged: as much as everybody may have.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
 
     # IReadDescriptor
 
@@ -76,27 +97,48 @@ class DatagramSocket:
 
     def doRead(self) -> None:
         """See L{IReadDescriptor}."""
+        self._read()
+
+    def _event(self, events: int) -> None:
+        if events & ~OUT:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        assert self._poller is not None
+        if self._open and self._read():
+            self._poller.soon(self._read_on)
+
+    def _read(self) -> bool:
+        """
+        @return: whether there may be more.
+        """
         receive, received = self._socket.recvfrom, self._protocol.datagramReceived
         for _ in range(BATCH):
             try:
                 data, source = receive(BUFFER)
+            except BlockingIOError:
+                return False
             except OSError:
-                # Nothing more, or an error that came back for something sent.
-                return
+                # It came back for something sent, and says nothing of what waits here.
+                continue
             try:
                 received(data, source[:2])
             except Exception:  # noqa: BLE001 (the next datagram is not to blame)
                 self._complaints.complain("a datagram could not be dealt with", Failure())
             if self._closed is not None:
-                return
+                return False
+        return True
 
     def connectionLost(self, reason: object = CONNECTION_DONE) -> None:
         """See L{IReadDescriptor}.  The socket is gone."""
         if not self._open:
             return
         self._open = False
-        self._reactor.removeReader(self)
-        self._socket.close()
+        if self._poller is not None:
+            self._poller.close(self._socket)
+        else:
+            self._reactor.removeReader(self)
+            self._socket.close()
         self._protocol.doStop()
         if self._closed is not None:
             self._closed.callback(None)
@@ -109,14 +151,26 @@ class DatagramSocket:
 
         @raise OSError: when it cannot be sent: too large, no way there, no room.
         """
-        if addr is None:
-            self._socket.send(packet)
+        if addr is None or self._connected:
+            try:
+                self._socket.send(packet)
+            except ConnectionRefusedError:
+                # That was about an earlier one.
+                self._socket.send(packet)
         else:
             self._socket.sendto(packet, addr)
 
     def connect(self, host: str, port: int) -> None:
-        """See L{IUDPTransport}.  The kernel drops what comes from elsewhere."""
+        """
+        See L{IUDPTransport}.  The kernel drops what comes from elsewhere.
+
+        @raise OSError: when it cannot be done; on a reactor it never can, for that takes
+            an error that comes back for the end of the socket.
+        """
+        if self._poller is None:
+            raise OSError(errno.EOPNOTSUPP, "needs a poller")
         self._socket.connect((host, port))
+        self._connected = True
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """See L{IUDPTransport}."""
@@ -134,7 +188,8 @@ class DatagramSocket:
             return succeed(None)
         if self._closed is None:
             self._closed = Deferred()
-            self._reactor.removeReader(self)
+            if self._poller is None:
+                self._reactor.removeReader(self)
             self._reactor.callLater(0, self.connectionLost)
         return self._closed
 

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
 from socks5d.bounded import bounded
@@ -77,7 +79,7 @@ async def associate(
             reach=destinations.reach,
             welcome=destinations.welcome,
             open_client_side=partial(open_datagram, server.clock, address, server.udp.ports),
-            open_socket=server.egress.open_datagram,
+            open_socket=destinations.open_socket,
             ended=over,
         )
     except OSError as error:
@@ -114,6 +116,14 @@ class _Destinations:
     def welcome(self, source: Address) -> Deferred[None]:
         """Whether a stranger may send to the client: if the client could send there."""
         return self._bounded(self._welcome(source), source)
+
+    def open_socket(
+        self, towards: IPAddress, protocol: DatagramProtocol
+    ) -> Deferred[IUDPTransport]:
+        """A socket of the egress's, within a deadline."""
+        server = self._session.server
+        opening = server.egress.open_datagram(towards, protocol)
+        return bounded(server.clock, server.timeouts.connect, opening)
 
     async def _reach(self, destination: Address) -> Sequence[Address]:
         session = self._session

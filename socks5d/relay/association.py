@@ -13,13 +13,15 @@ nothing.
 import errno
 from collections.abc import Callable, Sequence
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
+from socket import AF_INET6, inet_ntop
 from typing import Final
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socks5d.parameters import Filtering
@@ -32,6 +34,8 @@ from socks5d.wire.fragments import Reassembly
 from socks5d.wire.names import unmapped
 from socks5d.wire.parsed import WireError
 from socks5d.wire.udp import END_OF_SEQUENCE, Header, encode_header, header_end
+
+_log = Logger()
 
 SocketAddress = tuple[str, int]
 #: Where a destination's datagrams go: by which socket, to which address.
@@ -141,7 +145,7 @@ class Association:
         #: The headers of answers, by where they come from.
         self._headers: dict[SocketAddress, bytes] = {}
         self._sockets: dict[int, IUDPTransport] = {}
-        self._opening = DeferredLock()
+        self._opening = {4: DeferredLock(), 6: DeferredLock()}
         self.received = 0
         self.sent = 0
         self.dropped = 0
@@ -162,7 +166,8 @@ class Association:
         except WireError:
             self._drop()
             return
-        self._source = source
+        if self._source is None:
+            self._pin(source)
         self._touch()
         destination, data = datagram[_ATYP:end], datagram[end:]
         if datagram[_FRAG]:
@@ -170,6 +175,9 @@ class Association:
             if whole is None:
                 return
             data = whole
+        elif len(self._fragments):
+            # Lower than the highest FRAG so far, by which the RFC gives up the sequence.
+            self._abandon_fragments()
         named = destination[0] == DOMAINNAME
         (self._names if named else self._addresses).give(destination, data)
 
@@ -179,6 +187,14 @@ class Association:
             return False
         return unmapped(ip_address(source[0])) == self._client
 
+    def _pin(self, source: SocketAddress) -> None:
+        self._source = source
+        try:
+            # From here on the kernel drops strangers, before they fill its queue.
+            self._client_side.connect(*source)
+        except OSError:
+            _log.debug("the client's side stays unconnected; strangers are told apart here")
+
     def _reassemble(self, frag: int, destination: bytes, data: bytes) -> bytes | None:
         if self._patience is None:
             self._drop()
@@ -187,7 +203,7 @@ class Association:
         if frag & ~END_OF_SEQUENCE == 1:
             self._began = now
         elif now - self._began > self._patience:
-            self._fragments.abandon()
+            self._abandon_fragments()
         parsed = parse_address(destination, 0)
         assert parsed is not None
         held = len(self._fragments)
@@ -195,6 +211,10 @@ class Association:
         if whole is None:
             self.dropped += held + 1 - len(self._fragments)
         return whole
+
+    def _abandon_fragments(self) -> None:
+        self.dropped += len(self._fragments)
+        self._fragments.abandon()
 
     def _find_ways(self, destination: bytes) -> Deferred[list[Way]]:
         return Deferred.fromCoroutine(self._ways_to(destination))
@@ -207,7 +227,7 @@ class Association:
         for host, port in await self._reach(parsed.value):
             assert not isinstance(host, bytes)
             try:
-                found.append((await self._socket(host), (str(host), port)))
+                found.append((await self._socket(host), (_text(host), port)))
             except OSError as error:
                 problem = error
         if not found:
@@ -215,15 +235,21 @@ class Association:
         return found
 
     async def _socket(self, towards: IPAddress) -> IUDPTransport:
-        await self._opening.acquire()
+        there = self._sockets.get(towards.version)
+        if there is not None:
+            return there
+        opening = self._opening[towards.version]
+        await opening.acquire()
         try:
+            if self._closed:
+                raise LookupError("the association has ended")
             there = self._sockets.get(towards.version)
             if there is None:
                 there = await self._open_socket(towards, Side(self.from_destination))
                 self._sockets[towards.version] = there
             return there
         finally:
-            self._opening.release()
+            opening.release()
 
     def _send(self, ways: list[Way], data: bytes) -> None:
         while True:
@@ -311,8 +337,7 @@ class Association:
         if not self.end:
             self.end = FINISHED if reason.check(ConnectionDone) else CLIENT_RESET
         self._close()
-        if self._stopping is not None and self._stopping.active():
-            self._stopping.cancel()
+        self._keep_control()
         self._ended()
 
     def abort(self, end: str) -> None:
@@ -325,14 +350,22 @@ class Association:
             self.end = end
         self._close()
         # In the next turn: Twisted may have the connection's end scheduled already.
-        self._clock.callLater(0, self._control.abortConnection)
+        self._stop_control(0)
 
     def _finish(self, end: str) -> None:
         if not self.end:
             self.end = end
             self._close()
             self._control.loseConnection()
-            self._stopping = self._clock.callLater(self._closing, self._control.abortConnection)
+            self._stop_control(self._closing)
+
+    def _stop_control(self, seconds: float) -> None:
+        self._keep_control()
+        self._stopping = self._clock.callLater(seconds, self._control.abortConnection)
+
+    def _keep_control(self) -> None:
+        if self._stopping is not None and self._stopping.active():
+            self._stopping.cancel()
 
     def _close(self) -> None:
         """Close the sockets, whatever becomes of the control connection."""
@@ -342,6 +375,17 @@ class Association:
         self._idle.cancel()
         for verdicts in (self._addresses, self._names, self._callers):
             verdicts.close()
-        self._fragments.abandon()
+        self._abandon_fragments()
         for transport in (self._client_side, *self._sockets.values()):
-            transport.stopListening()
+            try:
+                transport.stopListening()
+            except Exception:  # noqa: BLE001 (the transport may be a stranger's)
+                _log.failure("a socket for datagrams could not be closed")
+
+
+def _text(host: IPAddress) -> str:
+    """An address as the kernel writes it, so that the two can be compared."""
+    if isinstance(host, IPv4Address):
+        return str(host)
+    zone = f"%{host.scope_id}" if host.scope_id is not None else ""
+    return inet_ntop(AF_INET6, host.packed) + zone

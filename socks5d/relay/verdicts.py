@@ -82,9 +82,9 @@ class Verdicts(Generic[K, V]):
         """
         verdict = self._verdicts.get(key)
         if verdict is None or (verdict.finding is None and verdict.expires < self._clock.seconds()):
-            verdict = self._begin(key, datagram)
-            if verdict is None:
-                self._drop()
+            verdict = self._begin(key)
+        if verdict is None:
+            self._drop()
         elif verdict.finding is not None:
             self._wait(verdict, datagram)
         elif verdict.value is None:
@@ -97,18 +97,17 @@ class Verdicts(Generic[K, V]):
         while self._verdicts:
             self._forget(next(iter(self._verdicts)))
 
-    def _begin(self, key: K, datagram: bytes) -> _Verdict[V] | None:
+    def _begin(self, key: K) -> _Verdict[V] | None:
         if self._pending >= self._most:
             return None
         if key in self._verdicts:
             self._forget(key)
         elif len(self._verdicts) >= self._size:
             self._forget(next(iter(self._verdicts)))
+        finding = self._find(key)
         self._verdicts[key] = verdict = _Verdict[V]()
         self._pending += 1
-        finding = self._find(key)
         verdict.finding = finding
-        self._wait(verdict, datagram)
         finding.addCallbacks(
             self._found, self._refused, callbackArgs=(verdict,), errbackArgs=(verdict,)
         )

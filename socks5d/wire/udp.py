@@ -54,16 +54,17 @@ def header_end(datagram: bytes) -> int:
 
     @raise WireError: as L{parse_header} does.
     """
-    if len(datagram) < 5:
-        raise WireError("the datagram ends before its header does")
-    end = _FIXED.get(datagram[3])
-    if end is None:
-        if datagram[3] != DOMAINNAME:
+    if len(datagram) > 3:
+        atyp = datagram[3]
+        if atyp == DOMAINNAME:
+            end = 7 + datagram[4] if len(datagram) > 4 else 7
+        elif atyp in _FIXED:
+            end = _FIXED[atyp]
+        else:
             raise UnknownAddressType("unknown address type")
-        end = 7 + datagram[4]
-    if len(datagram) < end:
-        raise WireError("the datagram ends before its header does")
-    return end
+        if len(datagram) >= end:
+            return end
+    raise WireError("the datagram ends before its header does")
 
 
 def encode_header(header: Header) -> bytes:

@@ -25,7 +25,15 @@ from socks5d.wire.address import Address, IPAddress
 from socks5d.wire.udp import END_OF_SEQUENCE
 from tests.protocols.test_seams import Deciding
 from tests.support import client
-from tests.support.datagrams import BUFFER, Associated, answering, echoing, to, udp_socket
+from tests.support.datagrams import (
+    BUFFER,
+    Associated,
+    answering,
+    echoing,
+    to,
+    udp_socket,
+    until_taken,
+)
 from tests.support.origins import closed_port, receive_all, reset
 from tests.support.running import PATIENCE, Observed, in_reactor, proxy, reactor
 from tests.support.running import Address as SocketAddress
@@ -291,8 +299,10 @@ def test_a_stranger_is_dropped_before_and_after_the_owner() -> None:
             for owner_is_known in (False, True):
                 for number in range(1000):
                     other.sendto(to(host, spy, b"%d" % number), association.relay)
-                    if number % 50 == 49 and owner_is_known:
-                        assert association.ask(host, port) == b"still there?"
+                    if number % 50 == 49:
+                        until_taken(association.relay)
+                        if owner_is_known:
+                            assert association.ask(host, port) == b"still there?"
                 assert association.ask(host, port) == b"still there?"
             assert nothing_comes(other)
             # The same host, but another port than the first that came.
@@ -634,7 +644,11 @@ def test_no_datagram_of_any_length_is_altered(count: int) -> None:
 def test_abandoned_associations_leave_no_descriptor(count: int) -> None:
     with echoing() as (host, port), twistd("--allow", "127.0.0.0/8") as server:
         address = server.address()
-        sockets, descriptors = server.sockets(), server.descriptors()
+        sockets = server.sockets()
+        with Associated(address) as first:
+            first.ask(host, port)
+        server.settle(sockets)
+        descriptors = server.descriptors()
         for number in range(count):
             association = Associated(address)
             assert association.reply.code == socks5.SUCCEEDED

@@ -1,10 +1,13 @@
 """The client's side of a UDP association, and servers that answer datagrams."""
 
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 
 from socks5d.wire import socks5
 from socks5d.wire.address import Address
@@ -88,6 +91,19 @@ class Associated:
         """Send to an echo, and give what comes back."""
         self.send(host, port, data)
         return self.receive()[1]
+
+
+def until_taken(where: SocketAddress) -> None:
+    """Wait until whoever is there has read what came; the kernel drops what it has no room for."""
+    number = f":{where[1]:04X}"
+    deadline = time.monotonic() + PATIENCE
+    while any(
+        int(fields[4].partition(":")[2], 16)
+        for fields in map(str.split, Path("/proc/net/udp").read_text().splitlines()[1:])
+        if fields[1].endswith(number)
+    ):
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.001)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from twisted.internet.threads import blockingCallFromThread
 from socks5d.auth import AnyUserID, NoAuthentication
 from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.model import Opened, Record
+from socks5d.net import faster
 from socks5d.protocols import SOCKSFactory
 from socks5d.rules import DestinationRules, parse_destination
 
@@ -53,7 +54,9 @@ def in_reactor(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 @contextmanager
 def listening(factory: Factory, endpoint: str = "tcp:0:interface=127.0.0.1") -> Iterator[Address]:
     """A factory on an endpoint; gives the address it listens on."""
-    port: IListeningPort = in_reactor(lambda: serverFromString(reactor, endpoint).listen(factory))
+    port: IListeningPort = in_reactor(
+        lambda: faster(serverFromString(reactor, endpoint)).listen(factory)
+    )
     host = port.getHost()
     try:
         yield (getattr(host, "host", ""), getattr(host, "port", 0))
