@@ -80,6 +80,7 @@ class Settings:
     @ivar commands: what is served.
     @ivar udp: how UDP associations are served.
     @ivar access_log: where JSON lines go, or None.
+    @ivar log_granted: whether twistd's log tells of sessions that were granted, too.
     @ivar socks4: whether SOCKS 4 and 4a are served.
     @ivar socks5: whether SOCKS 5 is served.
     @ivar timeouts: how long things may take.
@@ -106,6 +107,7 @@ class Settings:
     commands: frozenset[Command] = frozenset(Command)
     udp: UDPParameters = field(factory=UDPParameters)
     access_log: Path | None = None
+    log_granted: bool = True
     socks4: bool = True
     socks5: bool = True
     timeouts: Timeouts = field(factory=Timeouts)
@@ -194,7 +196,7 @@ LISTS: Mapping[str, tuple[str, Callable[[str], object]]] = {
 
 #: Keys that hold at most one address of each family.
 LOCAL_ADDRESSES = ("source", "bind_address", "udp_address", "udp_advertise")
-SWITCHES = ("socks4", "socks5", "udp_fragments")
+SWITCHES = ("socks4", "socks5", "udp_fragments", "log_granted")
 COMMANDS = {"bind": Command.BIND, "udp": Command.UDP_ASSOCIATE}
 PORT_RANGES = ("bind_ports", "udp_ports")
 WORDS: Mapping[str, type[Enum]] = {

@@ -173,7 +173,7 @@ class IEgress(Interface):
         @param towards: the peer, or somebody reached by the same way as it.
         @param factory: makes the protocols of those who connect.
         @return: fires with the port; its C{getHost} tells an address by which the peer
-            reaches it.  Fails with OSError or
+            reaches it.  Cancelling it leaves no listener behind.  Fails with OSError or
             L{CannotListenError<twisted.internet.error.CannotListenError>}.
         """
 

@@ -248,7 +248,8 @@ class Opened:
 
     @ivar id: a number that no other session of this process has.
     @ivar request: what was permitted.
-    @ivar bound: the local address and port of the outgoing socket.
+    @ivar bound: the local address and port of the outgoing socket; for UDP ASSOCIATE
+        where the client was told to send to.
     """
 
     id: int
@@ -282,6 +283,8 @@ class Record:
     @ivar received: octets that the client sent to the destination.
     @ivar sent: octets that the destination sent to the client.
     @ivar handshake: octets that the client sent before there was a request.
+    @ivar refused: why the first of a UDP association's destinations was refused, and
+        which it was; "" for none.
     @ivar dropped: datagrams of a UDP association, either way, that were not passed on.
     """
 
@@ -305,3 +308,4 @@ class Record:
     sent: int
     handshake: int
     dropped: int = 0
+    refused: str = ""

@@ -58,7 +58,8 @@ class Timeouts:
 
     @ivar handshake: from accepting to a whole request, authentication included.
     @ivar connect: from the request to the destination's connection: rules,
-        resolving and connecting together.  The SOCKS 4 note ends it at two minutes.
+        resolving and connecting together; and for each destination of datagrams.  The
+        SOCKS 4 note ends it at two minutes.
     @ivar bind: for the peer of a BIND to connect.
     @ivar decision: one call of a ruleset, an authenticator or a checker.
     @ivar ident: for identd to answer; waiting for other questions to the same client
@@ -94,7 +95,8 @@ class Limits:
     """
     How much there may be.  A value out of range raises ValueError.
 
-    @ivar sessions: sessions at once; 0 for as many as file descriptors allow.
+    @ivar sessions: sessions at once, a UDP association counting for two; 0 for as many as
+        file descriptors allow.
     @ivar handshake: octets that a client may send before its request is complete; at
         least what the longest handshake with a password takes.
     @ivar early: octets behind a request that are kept before the destination's
@@ -106,8 +108,8 @@ class Limits:
         its session, at once.
     @ivar associations: UDP associations of one client address (of IPv6, of one /64) at
         once.
-    @ivar destinations: destinations of one association that are remembered; what is
-        sent to one more makes it forget the oldest.
+    @ivar destinations: addresses of one association that are remembered, and as many
+        names; what is sent to one more makes it forget the oldest.
     @ivar idents: questions to the identd of one client address at once; more wait.
     """
 
@@ -119,7 +121,7 @@ class Limits:
     threads: int = field(default=32, validator=[ge(1), le(1024)])
     attempts: int = field(default=64, validator=ge(0))
     associations: int = field(default=64, validator=ge(1))
-    destinations: int = field(default=1024, validator=ge(1))
+    destinations: int = field(default=256, validator=ge(1))
     idents: int = field(default=4, validator=ge(1))
 
 

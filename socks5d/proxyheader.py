@@ -21,8 +21,8 @@ from twisted.protocols.haproxy import proxyEndpoint
 from zope.interface import implementer
 
 from socks5d.bounded import Complaints
+from socks5d.net.addresses import socket_address
 from socks5d.protocols.factory import TurnedAway
-from socks5d.protocols.session import socket_address
 from socks5d.rules.prefixes import IPNetwork, PrefixMap
 
 PREFIX = "haproxy:"

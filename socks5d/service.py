@@ -22,6 +22,7 @@ from socks5d.egress import DirectEgress, is_own
 from socks5d.escape import one_line
 from socks5d.interfaces import ISessionObserver
 from socks5d.net import faster
+from socks5d.net.addresses import socket_address
 from socks5d.policy import (
     make_authenticators,
     make_ruleset,
@@ -30,8 +31,6 @@ from socks5d.policy import (
 )
 from socks5d.protocols import Capacity, SOCKSFactory
 from socks5d.protocols.ident import IdentLookups
-from socks5d.protocols.session import socket_address
-from socks5d.protocols.shares import Shares
 from socks5d.proxyheader import FilteredEndpoint, endpoint_of
 from socks5d.rules import Protection
 from socks5d.sessionlog import host_port
@@ -103,8 +102,7 @@ class SOCKSService(Service):
         self._reactor = reactor
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = within_descriptors(settings.limits, descriptors)
-        self.capacity = Capacity(limits.sessions, reactor)
-        self._associations = Shares(limits.associations)
+        self.capacity = Capacity(limits.sessions, reactor, limits)
         self._ident_lookups = IdentLookups(
             reactor,
             port=settings.ident_port,
@@ -160,7 +158,6 @@ class SOCKSService(Service):
                 ident=settings.ident,
                 ident_lookups=self._ident_lookups,
                 udp=settings.udp,
-                associations=self._associations,
             )
         except ValueError as error:
             raise ConfigError(f"authenticator: {error}") from None
@@ -239,7 +236,8 @@ class SOCKSService(Service):
         await DeferredList([maybeDeferred(port.stopListening) for port in ports])
         self._shut_down(now=False)
         if not await self._idle(self._settings.timeouts.shutdown):
-            self._log.info("{count} sessions did not finish and end now", count=self.capacity.used)
+            left = sum(len(factory.sessions) for _, factory in self._listeners)
+            self._log.info("{count} sessions did not finish and end now", count=left)
             self._shut_down(now=True)
             await self._idle(ABORT_GRACE)
 

@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from io import TextIOWrapper
+from json.encoder import encode_basestring_ascii as _json
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -19,6 +20,7 @@ from socks5d.bounded import Complaints
 from socks5d.escape import printable
 from socks5d.interfaces import ISessionObserver
 from socks5d.model import Client, Ident, Identity, Opened, Outcome, Record
+from socks5d.wire.address import IPAddress
 
 #: How often the access log is looked for where it should be, in seconds.
 REOPEN_INTERVAL = 1.0
@@ -57,9 +59,17 @@ def ident_text(ident: Ident | None) -> str:
 
 @implementer(ISessionObserver)
 class SessionLog:
-    """One line in the log at the end of each session that asked for something."""
+    """
+    One line in the log at the end of each session that asked for something.
+    """
 
     _log = Logger()
+
+    def __init__(self, granted: bool = True) -> None:
+        """
+        @param granted: whether those that were granted get a line too.
+        """
+        self._granted = granted
 
     def opened(self, event: Opened) -> None:
         """See L{ISessionObserver}.  What matters is written at the end."""
@@ -70,6 +80,8 @@ class SessionLog:
         is not worth a line; the access log has it.
         """
         if record.outcome is Outcome.CLIENT_LEFT and not record.handshake:
+            return
+        if record.outcome is Outcome.GRANTED and not self._granted:
             return
         asked = "-" if record.asked is None else host_port(record.asked, record.port)
         address = "-" if record.address is None else host_port(record.address, record.port)
@@ -93,6 +105,7 @@ class SessionLog:
                     f"received={record.received}",
                     f"sent={record.sent}",
                     f"dropped={record.dropped}",
+                    f"refused={_word(record.refused)}",
                     f"seconds={record.seconds:.3f}",
                 )
             ),
@@ -105,37 +118,46 @@ def _word(text: str) -> str:
     return (text or "-") if plain else json.dumps(text)
 
 
-def record_fields(record: Record) -> dict[str, Any]:
+def record_line(record: Record) -> str:
     """
-    @return: the record as JSON has it.
+    @return: the record as a line of JSON, in ASCII.
     """
-    ident = record.ident
-    started = datetime.fromtimestamp(record.started, UTC)
-    return {
-        "time": started.isoformat(timespec="milliseconds"),
-        "session": record.id,
-        "client": None if record.client.address is None else str(record.client.address),
-        "client_port": record.client.port,
-        "listener": record.client.listener,
-        "version": record.version or None,
-        "method": record.method,
-        "identity": None if record.identity.name is None else printable(record.identity.name),
-        "identity_source": record.identity.source,
-        "ident": None if ident is None or ident.name is None else printable(ident.name),
-        "ident_problem": None if ident is None else printable(ident.problem) or None,
-        "claimed": record.claimed,
-        "command": record.command.value if record.command else None,
-        "asked": record.asked,
-        "port": record.port,
-        "address": None if record.address is None else str(record.address),
-        "result": record.outcome.value,
-        "rule": record.rule,
-        "end": record.end or None,
-        "received": record.received,
-        "sent": record.sent,
-        "dropped": record.dropped,
-        "seconds": round(record.seconds, 6),
-    }
+    client, identity, ident, command = record.client, record.identity, record.ident, record.command
+    second = int(record.started)
+    thousandths = int((record.started - second) * 1000)
+    return (
+        f'{{"time":"{_utc(second)}.{thousandths:03d}+00:00"'
+        f',"session":{record.id}'
+        f',"client":{_text(client.address)}'
+        f',"client_port":{client.port}'
+        f',"listener":{_json(client.listener)}'
+        f',"version":{_json(record.version) if record.version else "null"}'
+        f',"method":{"null" if record.method is None else record.method}'
+        f',"identity":{"null" if identity.name is None else _json(printable(identity.name))}'
+        f',"identity_source":{_json(identity.source)}'
+        f',"ident":{_json(printable(ident.name)) if ident and ident.name is not None else "null"}'
+        f',"ident_problem":{_json(printable(ident.problem)) if ident and ident.problem else "null"}'
+        f',"claimed":{"null" if record.claimed is None else _json(record.claimed)}'
+        f',"command":{"null" if command is None else _json(command.value)}'
+        f',"asked":{"null" if record.asked is None else _json(record.asked)}'
+        f',"port":{record.port}'
+        f',"address":{_text(record.address)}'
+        f',"result":{_json(record.outcome.value)}'
+        f',"rule":{_json(record.rule)}'
+        f',"end":{_json(record.end) if record.end else "null"}'
+        f',"received":{record.received},"sent":{record.sent},"dropped":{record.dropped}'
+        f',"refused":{_json(record.refused) if record.refused else "null"}'
+        f',"seconds":{record.seconds:.6f}}}'
+    )
+
+
+@lru_cache(4)
+def _utc(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _text(address: IPAddress | None) -> str:
+    return "null" if address is None else _json(str(address))
 
 
 @implementer(ISessionObserver)
@@ -171,7 +193,7 @@ class AccessLog:
 
     def closed(self, record: Record) -> None:
         """See L{ISessionObserver}."""
-        line = json.dumps(record_fields(record), ensure_ascii=True, separators=(",", ":"))
+        line = record_line(record)
         try:
             self._reopen_if_moved()
             self._file.write(line + "\n")

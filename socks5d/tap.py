@@ -178,7 +178,7 @@ def makeService(options: Options) -> IService:
     # Loads what the resolver needs while there is still a root directory to load it from.
     with suppress(OSError):
         socket.getaddrinfo("localhost", None)
-    observers: list[ISessionObserver] = [SessionLog()]
+    observers: list[ISessionObserver] = [SessionLog(granted=settings.log_granted)]
     try:
         if settings.access_log is not None:
             observers.append(AccessLog(settings.access_log, reactor))

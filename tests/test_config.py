@@ -47,6 +47,7 @@ userid = ["fred", ""]
 protect = ["172.16.0.0/12"]
 bind_address = ["192.0.2.3"]
 bind_ports = "40000-40100"
+log_granted = false
 bind = false
 udp = true
 udp_address = ["192.0.2.4", "2001:db8::4"]
@@ -126,6 +127,7 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
     assert made.protect == (ip_network("172.16.0.0/12"),)
     assert made.bind_address == LocalAddresses(ip_address("192.0.2.3"))
     assert made.bind_ports == (40000, 40100)
+    assert not made.log_granted
     assert made.commands == {Command.CONNECT, Command.UDP_ASSOCIATE}
     assert (made.ident, made.ident_port) == (IdentMode.LOG, 1113)
     assert made.udp == UDPParameters(

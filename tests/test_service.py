@@ -12,6 +12,7 @@ from twisted.logger import LogEvent
 from zope.interface import implementer
 
 from socks5d.config import ConfigError, Settings, make_checker
+from socks5d.net import StreamServerEndpoint, poller
 from socks5d.rules import parse_network
 from socks5d.service import SOCKSService
 
@@ -78,16 +79,19 @@ class Stopping(MemoryReactorClock):
         self.stops += 1
 
 
-@pytest.fixture
-def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Deferred[IListeningPort]]]:
-    """What listeners wait for."""
+@pytest.fixture(params=[StreamServerEndpoint, TCP4ServerEndpoint])
+def late(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[Deferred[IListeningPort]]]:
+    """What listeners wait for, of either kind."""
+    monkeypatch.setattr(poller, "_HAS_EPOLL", request.param is StreamServerEndpoint)
     waiting: list[Deferred[IListeningPort]] = []
 
     def listen(self: Any, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         waiting.append(Deferred())
         return waiting[-1]
 
-    monkeypatch.setattr(TCP4ServerEndpoint, "listen", listen)
+    monkeypatch.setattr(request.param, "listen", listen)
     yield waiting
 
 

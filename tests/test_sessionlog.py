@@ -35,7 +35,7 @@ from socks5d.sessionlog import (
     client_text,
     host_port,
     identity_text,
-    record_fields,
+    record_line,
 )
 
 CLIENT = Client(ip_address("192.0.2.10"), 50000, None, "tcp:1080")
@@ -113,14 +113,16 @@ def test_a_line_says_everything_in_one_order() -> None:
     assert line(GRANTED) == (
         "session=7 client=192.0.2.10:50000 listener=tcp:1080 version=5 identity=password:alice "
         "ident=al claimed=- command=CONNECT asked=example.com:443 address=[2001:db8::1]:443 "
-        'result=granted rule="allow *" end=finished received=10 sent=20 dropped=0 seconds=1.500'
+        'result=granted rule="allow *" end=finished received=10 sent=20 dropped=0 refused=- '
+        "seconds=1.500"
     )
 
 
 def test_what_is_not_known_is_a_dash() -> None:
     assert line(NOTHING) == (
         "session=8 client=local listener=- version=- identity=- ident=- claimed=- command=- "
-        "asked=- address=- result=malformed rule=- end=- received=0 sent=0 dropped=0 seconds=0.000"
+        "asked=- address=- result=malformed rule=- end=- received=0 sent=0 dropped=0 refused=- "
+        "seconds=0.000"
     )
 
 
@@ -189,7 +191,7 @@ def test_nobody_in_particular_is_a_dash_and_an_empty_name_is_not() -> None:
 
 
 def test_a_record_has_its_fields() -> None:
-    assert record_fields(GRANTED) == {
+    assert json.loads(record_line(GRANTED)) == {
         "time": "2023-11-14T22:13:20.250+00:00",
         "session": 7,
         "client": "192.0.2.10",
@@ -212,12 +214,13 @@ def test_a_record_has_its_fields() -> None:
         "received": 10,
         "sent": 20,
         "dropped": 0,
+        "refused": None,
         "seconds": 1.5,
     }
 
 
 def test_what_is_not_known_is_null() -> None:
-    fields = record_fields(NOTHING)
+    fields = json.loads(record_line(NOTHING))
     unknown = {key for key, value in fields.items() if value is None}
     assert unknown == {
         "client",
@@ -231,6 +234,7 @@ def test_what_is_not_known_is_null() -> None:
         "asked",
         "address",
         "end",
+        "refused",
     }
 
 
@@ -442,3 +446,11 @@ def test_a_new_file_is_written_even_if_the_old_one_cannot_be_closed(
     assert ids(path)[-2:] == [3, 4]
     log.close()
     assert "the access log cannot be written" in [event["text"] for event in logs]
+
+
+def test_granted_sessions_can_be_left_to_the_access_log(logs: Sequence[LogEvent]) -> None:
+    log = SessionLog(granted=False)
+    log.closed(GRANTED)
+    assert logs == []
+    log.closed(NOTHING)
+    assert len(logs) == 1

@@ -101,6 +101,11 @@ class DirectEgress:
         factory = _Outgoing(protocol)
 
         def attempt(address: IPAddress) -> Deferred[IProtocol]:
+            if self._fast:
+                source = self._source.towards(address)
+                return StreamClientEndpoint(
+                    self._reactor, address, port, self._timeouts.connect, source
+                ).connect(factory)
             return abandonable(self._reactor, self._endpoint(address, port).connect(factory))
 
         return race(self._reactor, self._timeouts.attempt, addresses, attempt, self._allowance)
@@ -123,10 +128,6 @@ class DirectEgress:
 
     def _endpoint(self, address: IPAddress, port: int) -> IStreamClientEndpoint:
         source = self._source.towards(address)
-        if self._fast:
-            return StreamClientEndpoint(
-                self._reactor, address, port, self._timeouts.connect, source
-            )
         return (TCP4ClientEndpoint if address.version == 4 else TCP6ClientEndpoint)(
             self._reactor,
             str(address),

@@ -48,6 +48,8 @@ def outcome(problem: BaseException) -> Outcome:
         return Outcome.HOST_UNREACHABLE
     if isinstance(problem, (error.TimeoutError, DeadlinePassed, TimeoutError)):
         return Outcome.TIMED_OUT
+    if isinstance(problem, error.CannotListenError):
+        problem = problem.socketError
     if isinstance(problem, error.ConnectError):
         number = problem.osError
     else:

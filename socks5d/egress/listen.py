@@ -12,7 +12,7 @@ from socks5d.net import faster
 from socks5d.wire.address import IPAddress
 
 #: Connections that wait to be accepted.
-BACKLOG = 8
+BACKLOG = 128
 
 
 async def listen_on(

@@ -4,6 +4,7 @@ import errno
 import socket
 from ipaddress import ip_address
 
+from socks5d.net.addresses import host_of, sockaddr
 from socks5d.wire.address import IPAddress
 from socks5d.wire.names import unmapped
 
@@ -18,8 +19,8 @@ def source_towards(address: IPAddress) -> IPAddress:
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((str(address), 9))
-        return unmapped(ip_address(probe.getsockname()[0]))
+        probe.connect(sockaddr(address, 9))
+        return unmapped(ip_address(host_of(probe.getsockname())))
 
 
 def is_own(address: IPAddress) -> bool:

@@ -8,6 +8,9 @@ socket opens or closes; an error that the network reports ends nothing.
 
 import errno
 import socket
+from collections import Counter
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -20,10 +23,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socks5d.bounded import Complaints
+from socks5d.net.addresses import endpoint_address, host_of, sockaddr
 from socks5d.net.poller import OUT, available, poller_of
 from socks5d.wire.address import IPAddress
 
-#: Datagrams that are read in one turn of the reactor.
+#: Datagrams that are read in one turn of a reactor without a poller.
 BATCH = 64
 #: Octets of datagrams, with what the kernel adds to each, that may wait to be read.
 ROOM = 1 << 20
@@ -32,6 +36,22 @@ BUFFER = 1 << 16
 
 # Linux's number, which the socket module does not have.
 _SO_RCVBUFFORCE = 33
+
+
+#: How many sockets of ours there are on each port.
+_ports: Counter[int] = Counter()
+
+
+def is_ours(port: int) -> bool:
+    """
+    @return: whether one of this process's own sockets for datagrams has this port.
+    """
+    return port in _ports
+
+
+@lru_cache(1024)
+def _with_zone(host: str, port: int) -> Any:
+    return sockaddr(ip_address(host), port)
 
 
 @implementer(IUDPTransport, IReadDescriptor)
@@ -58,6 +78,8 @@ class DatagramSocket:
         self._closed: Deferred[None] | None = None
         self._open = True
         self._connected = False
+        self._queued = False
+        self._ipv4 = address.version == 4
         self._complaints = Complaints(reactor, self._log)
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
@@ -67,11 +89,13 @@ class DatagramSocket:
             if address.version == 6:
                 # Or IPv4 peers would come in disguise.
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            self._socket.bind((str(address), port))
+            self._socket.bind(sockaddr(address, port))
             protocol.makeConnection(self)
         except BaseException:
             self._socket.close()
             raise
+        self._port = self.getHost().port
+        _ports[self._port] += 1
         if self._poller is not None:
             self._poller.watch(self.fileno(), self._event)
         else:
@@ -97,23 +121,24 @@ class DatagramSocket:
 
     def doRead(self) -> None:
         """See L{IReadDescriptor}."""
-        self._read()
+        self._read_some(BATCH)
 
     def _event(self, events: int) -> None:
-        if events & ~OUT:
-            self._read_on()
+        if events & ~OUT and not self._queued and self._poller is not None:
+            self._queued = True
+            self._poller.share(self._read)
 
-    def _read_on(self) -> None:
-        assert self._poller is not None
-        if self._open and self._read():
-            self._poller.soon(self._read_on)
-
-    def _read(self) -> bool:
+    def _read(self, count: int) -> bool:
         """
+        @param count: datagrams to read at most.
         @return: whether there may be more.
         """
+        self._queued = self._open and self._closed is None and self._read_some(count)
+        return self._queued
+
+    def _read_some(self, count: int) -> bool:
         receive, received = self._socket.recvfrom, self._protocol.datagramReceived
-        for _ in range(BATCH):
+        for _ in range(count):
             try:
                 data, source = receive(BUFFER)
             except BlockingIOError:
@@ -122,7 +147,7 @@ class DatagramSocket:
                 # It came back for something sent, and says nothing of what waits here.
                 continue
             try:
-                received(data, source[:2])
+                received(data, (host_of(source), source[1]))
             except Exception:  # noqa: BLE001 (the next datagram is not to blame)
                 self._complaints.complain("a datagram could not be dealt with", Failure())
             if self._closed is not None:
@@ -134,6 +159,9 @@ class DatagramSocket:
         if not self._open:
             return
         self._open = False
+        _ports[self._port] -= 1
+        if not _ports[self._port]:
+            del _ports[self._port]
         if self._poller is not None:
             self._poller.close(self._socket)
         else:
@@ -158,7 +186,7 @@ class DatagramSocket:
                 # That was about an earlier one.
                 self._socket.send(packet)
         else:
-            self._socket.sendto(packet, addr)
+            self._socket.sendto(packet, addr if self._ipv4 else _with_zone(*addr))
 
     def connect(self, host: str, port: int) -> None:
         """
@@ -169,15 +197,12 @@ class DatagramSocket:
         """
         if self._poller is None:
             raise OSError(errno.EOPNOTSUPP, "needs a poller")
-        self._socket.connect((host, port))
+        self._socket.connect((host, port) if self._ipv4 else _with_zone(host, port))
         self._connected = True
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """See L{IUDPTransport}."""
-        name = self._socket.getsockname()
-        if self._socket.family == socket.AF_INET:
-            return IPv4Address("UDP", *name)
-        return IPv6Address("UDP", *name)
+        return endpoint_address("UDP", self._socket.getsockname())
 
     def stopListening(self) -> Deferred[None]:
         """

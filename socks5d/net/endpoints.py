@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.internet import error as errors
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, execute, succeed
+from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.endpoints import TCP6ServerEndpoint, _TCPServerEndpoint
 from twisted.internet.error import (
     CannotListenError,
@@ -33,8 +33,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from socks5d.bounded import Complaints
-from socks5d.net.poller import Poller, available, poller_of
-from socks5d.net.stream import StreamSocket, address_of
+from socks5d.net.addresses import endpoint_address, sockaddr
+from socks5d.net.poller import FAILED, OUT, Poller, available, poller_of
+from socks5d.net.stream import StreamSocket
 from socks5d.wire.address import IPAddress
 
 #: Connections that are accepted in one turn of the reactor.
@@ -70,6 +71,7 @@ class StreamPort:
         self._open = False
         self._paused = False
         self._acceptable = False
+        self._queued = False
         self._complaints = Complaints(poller.reactor, self._log)
 
     def startListening(self) -> None:
@@ -80,7 +82,7 @@ class StreamPort:
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """See L{IListeningPort}."""
-        return address_of(self._socket.family, self._socket.getsockname())
+        return endpoint_address("TCP", self._socket.getsockname())
 
     def fileno(self) -> int:
         """The listening socket's number."""
@@ -103,7 +105,7 @@ class StreamPort:
         if self._paused:
             self._paused = False
             if self._acceptable and self._open:
-                self._poller.soon(self._accept)
+                self._queue_accepting()
 
     def stopProducing(self) -> None:
         """See L{IProducer}."""
@@ -111,6 +113,16 @@ class StreamPort:
 
     def _event(self, events: int) -> None:
         self._acceptable = True
+        if not self._queued:
+            self._accept()
+
+    def _queue_accepting(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._poller.soon(self._accept_next)
+
+    def _accept_next(self) -> None:
+        self._queued = False
         self._accept()
 
     def _accept(self) -> None:
@@ -131,11 +143,11 @@ class StreamPort:
                 continue  # whoever it was has gone already
             accepted.setblocking(False)
             self._admit(accepted, peer)
-        self._poller.soon(self._accept)
+        self._queue_accepting()
 
     def _admit(self, accepted: socket.socket, peer: Any) -> None:
         try:
-            protocol = self._factory.buildProtocol(address_of(accepted.family, peer))
+            protocol = self._factory.buildProtocol(endpoint_address("TCP", peer))
         except Exception:  # noqa: BLE001 (the next client is not to blame)
             self._log.failure("a factory failed")
             protocol = None
@@ -176,7 +188,7 @@ class StreamServerEndpoint:
             # on what comes as it comes.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            listening.bind((host, self.port))
+            listening.bind(sockaddr(self.interface, self.port))
             listening.listen(self._backlog)
         except OSError as error:
             listening.close()
@@ -226,32 +238,32 @@ class _Attempt:
         self._target = target
         self._factory = factory
         self.result: Deferred[IProtocol] = Deferred(lambda _: self._end())
-        self._late = poller.reactor.callLater(seconds, self._failed, errors.TimeoutError())
+        self._late = poller.deadlines.after(seconds, self._timed_out)
         poller.watch(connecting.fileno(), self._event)
         number = connecting.connect_ex(target)
         if number not in (0, errno.EINPROGRESS):
             poller.soon(lambda: self._failed(_connect_error(number)))
 
+    def _timed_out(self) -> None:
+        self._failed(errors.TimeoutError())
+
     def _event(self, events: int) -> None:
-        number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number:
-            self._failed(_connect_error(number))
+        if events & FAILED:
+            number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                self._failed(_connect_error(number))
+                return
+        if not events & OUT:
             return
-        try:
-            peer = self._socket.getpeername()
-        except OSError:
-            return  # told too early
-        if self._late.active():
-            self._late.cancel()
-        protocol = self._factory.buildProtocol(address_of(self._socket.family, peer))
+        self._late.cancel()
+        protocol = self._factory.buildProtocol(endpoint_address("TCP", self._target))
         if protocol is None:
             self._failed(ConnectError(string="the factory made no protocol"))
             return
-        stream = StreamSocket(self._poller, self._socket, peer)
-        stream.start(protocol, watched=True)
+        stream = StreamSocket(self._poller, self._socket, self._target)
+        stream.start(protocol, events)
         self.result.callback(protocol)
-        # What else it told is not told again.
-        stream.event(events)
+        stream.read_on()
 
     def _failed(self, problem: BaseException) -> None:
         if not self.result.called:
@@ -259,8 +271,7 @@ class _Attempt:
             self.result.errback(problem)
 
     def _end(self) -> None:
-        if self._late.active():
-            self._late.cancel()
+        self._late.cancel()
         if self._socket.fileno() >= 0:
             self._poller.close(self._socket)
 
@@ -298,9 +309,10 @@ class StreamClientEndpoint:
 
         @return: fails with L{ConnectError} or L{TimeoutError}.
         """
-        return execute(self._connecting, protocolFactory).addCallback(
-            lambda attempt: attempt.result
-        )
+        try:
+            return self._connecting(protocolFactory).result
+        except ConnectError as error:
+            return fail(error)
 
     def _connecting(self, factory: IProtocolFactory) -> _Attempt:
         try:
@@ -311,8 +323,8 @@ class StreamClientEndpoint:
             raise ConnectError(error.errno, error.strerror) from error
         try:
             if self._source is not None:
-                connecting.bind((str(self._source), 0))
-            target = (str(self._host), self._port)
+                connecting.bind(sockaddr(self._source, 0))
+            target = sockaddr(self._host, self._port)
             return _Attempt(poller_of(self._reactor), connecting, target, factory, self._timeout)
         except OSError as error:
             connecting.close()

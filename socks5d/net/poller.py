@@ -10,6 +10,7 @@ told of one, and does not use it up, has to remember it.
 """
 
 import select
+from collections import deque
 from collections.abc import Callable
 from socket import socket
 from typing import Any, Final
@@ -20,6 +21,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from socks5d.deadlines import deadlines_of
 from socks5d.net import pipes
 
 _HAS_EPOLL: Final = hasattr(select, "epoll")
@@ -27,6 +29,8 @@ IN: Final = select.EPOLLIN if _HAS_EPOLL else 0
 OUT: Final = select.EPOLLOUT if _HAS_EPOLL else 0
 #: What says that reading will meet an end: of the stream, or of the connection.
 ENDING: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR if _HAS_EPOLL else 0
+#: What says that a connection attempt may have failed.
+FAILED: Final = select.EPOLLHUP | select.EPOLLERR if _HAS_EPOLL else 0
 ERROR: Final = select.EPOLLERR if _HAS_EPOLL else 0
 
 #: Octets that are read from a stream at once.
@@ -35,6 +39,10 @@ BUFFER: Final = 1 << 16
 #: Pipes at once; what does not get one is copied.  As many as an unprivileged user may
 #: have of full size, and no more: a stalled relay can leave its pipe full.
 PIPES: Final = 64
+
+#: Sockets that datagrams are read from in a turn, and datagrams of each.
+TURNS: Final = 8
+SHARE: Final = 16
 
 Handler = Callable[[int], None]
 
@@ -53,6 +61,7 @@ class Poller:
 
     @ivar buffer: room to read into, for whoever is told of an event, until it returns.
     @ivar pipes: for splice(2).
+    @ivar deadlines: those of the reactor's clock.
     @ivar now: when the events came that are being dealt with, by the reactor's clock.
     """
 
@@ -66,10 +75,13 @@ class Poller:
         self.buffer = memoryview(bytearray(BUFFER))
         self.pipes = pipes.Pipes(PIPES)
         self.now: float = reactor.seconds()
+        self.deadlines = deadlines_of(reactor)
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._lost: dict[int, Callable[[], None]] = {}
         self._soon: list[Callable[[], None]] = []
+        self._readers: deque[Callable[[int], bool]] = deque()
+        self._serving = False
         self._closing: list[socket] = []
         self._polling = False
         self._reading = False
@@ -110,6 +122,36 @@ class Poller:
             self.reactor.callLater(0, self._call)
         self._soon.append(call)
 
+    def share(self, read: Callable[[int], bool]) -> None:
+        """
+        Read datagrams, a bounded number of them in a turn from all sockets together, each
+        socket having its share.
+
+        @param read: reads at most so many, and gives whether there may be more, in which
+            case it is called again.
+        """
+        self._readers.append(read)
+        if not self._polling:
+            self._serve_soon()
+
+    def _serve_soon(self) -> None:
+        if not self._serving:
+            self._serving = True
+            self.soon(self._serve_next)
+
+    def _serve_next(self) -> None:
+        self._serving = False
+        self._serve()
+
+    def _serve(self) -> None:
+        readers = self._readers
+        for _ in range(min(TURNS, len(readers))):
+            read = readers.popleft()
+            if read(SHARE):
+                readers.append(read)
+        if readers:
+            self._serve_soon()
+
     def _call(self) -> None:
         self.now = self.reactor.seconds()
         calls, self._soon = self._soon, []
@@ -143,6 +185,8 @@ class Poller:
                     handler(events)
                 except Exception:  # noqa: BLE001 (the next event's handler is not to blame)
                     self._log.failure("an event could not be dealt with")
+            if self._readers and not self._serving:
+                self._serve()
         finally:
             self._polling = False
             if self._closing:

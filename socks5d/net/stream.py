@@ -27,6 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from socks5d.net.addresses import endpoint_address
 from socks5d.net.poller import BUFFER, ENDING, ERROR, OUT, Handler, Poller
 
 #: Octets that wait to be sent, beyond which a producer is paused.
@@ -40,15 +41,6 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 def reset_on_close(closing: socket.socket) -> None:
     """Make a socket's end a reset."""
     closing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-
-
-def address_of(family: int, name: Any) -> IPv4Address | IPv6Address:
-    """
-    @param name: what C{getsockname} and its like give.
-    """
-    if family == socket.AF_INET:
-        return IPv4Address("TCP", *name)
-    return IPv6Address("TCP", *name)
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
@@ -72,6 +64,7 @@ class StreamSocket:
         "_peer",
         "_producer",
         "_queue",
+        "_queued",
         "_readable",
         "_reading",
         "_socket",
@@ -104,6 +97,7 @@ class StreamSocket:
         self._ended = False
         self._aborting = False
         self._queue: list[bytes] = []
+        self._queued = False
         self._unsent: bytes | memoryview = b""
         self._waiting = 0
         self._half_closing = False
@@ -112,25 +106,25 @@ class StreamSocket:
         self._streaming = False
         self._paused_producer = False
 
-    def start(self, protocol: IProtocol, *, watched: bool = False) -> None:
+    def start(self, protocol: IProtocol, told: int | None = None) -> None:
         """
         Begin: the protocol is told of the connection, and then of what comes.
 
-        @param watched: whether the poller watches the socket already.
+        @param told: the events that were told of a socket that is watched already; what
+            they say of reading is dealt with by L{read_on}, which the caller calls.
         """
         self.protocol = protocol
-        if watched:
-            self.poller.hand_over(self._socket.fileno(), self.event)
+        if told is None:
+            self.poller.watch(self._socket.fileno(), self._event)
         else:
-            self.poller.watch(self._socket.fileno(), self.event)
+            self.poller.hand_over(self._socket.fileno(), self._event)
+            self._readable = bool(told & ~OUT)
+            self._ending = bool(told & ENDING)
         protocol.makeConnection(self)
 
     # Events.
 
-    def event(self, events: int) -> None:
-        """
-        @param events: what the poller has told.
-        """
+    def _event(self, events: int) -> None:
         if events & OUT and self._waiting:
             self._flush()
         if events & ~OUT:
@@ -145,6 +139,8 @@ class StreamSocket:
                     self._read()
 
     def _read(self) -> None:
+        if self._queued:
+            return
         buffer = self.poller.buffer
         for _ in range(ROUNDS):
             try:
@@ -170,9 +166,20 @@ class StreamSocket:
             if count < BUFFER and not self._ending:
                 self._readable = False
                 return
-        self.poller.soon(self._read_on)
+        self._queue_reading()
 
-    def _read_on(self) -> None:
+    def _queue_reading(self) -> None:
+        """Read in the next turn, so that others have theirs."""
+        if not self._queued:
+            self._queued = True
+            self.poller.soon(self._read_next)
+
+    def _read_next(self) -> None:
+        self._queued = False
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Read what may be there, unless nobody wants it."""
         if self._reading and self._readable and self.connected:
             self._read()
 
@@ -333,7 +340,7 @@ class StreamSocket:
         ):
             self._reading = True
             if self._readable:
-                self.poller.soon(self._read_on)
+                self._queue_reading()
 
     def stopProducing(self) -> None:
         """See L{IProducer}."""
@@ -368,13 +375,13 @@ class StreamSocket:
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """See L{ITCPTransport}."""
-        return address_of(self._socket.family, self._socket.getsockname())
+        return endpoint_address("TCP", self._socket.getsockname())
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """See L{ITCPTransport}."""
         if self._peer is None:
             self._peer = self._socket.getpeername()
-        return address_of(self._socket.family, self._peer)
+        return endpoint_address("TCP", self._peer)
 
     def getTcpNoDelay(self) -> bool:
         """See L{ITCPTransport}."""

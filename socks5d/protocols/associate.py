@@ -7,21 +7,22 @@ each destination that a datagram names: for the name, and for each address it re
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
-from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
 from socks5d.bounded import bounded
+from socks5d.egress import is_own
 from socks5d.egress.datagram import open_datagram
 from socks5d.egress.failures import NETWORK_ERRORS
 from socks5d.escape import printable
-from socks5d.model import Outcome, Refusal
+from socks5d.model import Decision, Outcome, Refusal, Request, Verdict
 from socks5d.protocols.connect import judge, named, permitted_addresses
-from socks5d.protocols.session import Session, socket_address
+from socks5d.protocols.session import Session
 from socks5d.relay import Association, StreamTransport
 from socks5d.wire.address import Address, Host, IPAddress
 from socks5d.wire.names import NotAName, canonical
@@ -47,15 +48,16 @@ async def associate(
     client, local = session.client.address, session.client.local
     if client is None or local is None or isinstance(local.host, bytes):
         raise Refusal(Outcome.FAILED, "the client has no address that it could send from")
-    await judge(session, evolve(session.request(), port=0))
-    if not server.associations.take(client):
+    session.rule = (await judge(session, session.request(port=0))).rule
+    associations = server.capacity.associations
+    if not associations.take(client):
         raise Refusal(Outcome.FAILED, "the client has as many associations as it may")
     if not server.capacity.enter():
-        server.associations.give_back(client)
+        associations.give_back(client)
         raise Refusal(Outcome.FAILED, "no room for the sockets of an association")
 
     def give_back() -> None:
-        server.associations.give_back(client)
+        associations.give_back(client)
         server.capacity.leave()
 
     def over() -> None:
@@ -71,6 +73,7 @@ async def associate(
             clock=server.clock,
             client=client,
             port=_port(announced, client),
+            local=is_own(client),
             filtering=server.udp.filtering,
             reassembly=server.timeouts.reassembly if server.udp.fragments else None,
             idle=server.timeouts.udp_idle,
@@ -80,14 +83,15 @@ async def associate(
             welcome=destinations.welcome,
             open_client_side=partial(open_datagram, server.clock, address, server.udp.ports),
             open_socket=destinations.open_socket,
+            broken=destinations.blame,
             ended=over,
         )
     except OSError as error:
         give_back()
         raise Refusal(Outcome.FAILED, f"no socket for datagrams: {error}") from error
-    bound = socket_address(association.host())
-    assert bound is not None
-    return association, Address(server.udp.advertise.towards(client) or bound.host, bound.port)
+    where = association.host()
+    told = server.udp.advertise.towards(client) or ip_address(where.host)
+    return association, Address(local.host if told.is_unspecified else told, where.port)
 
 
 def _port(announced: Address, client: IPAddress) -> int:
@@ -109,47 +113,77 @@ class _Destinations:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def reach(self, destination: Address) -> Deferred[Sequence[Address]]:
-        """Names and addresses to permitted addresses."""
-        return self._bounded(self._reach(destination), destination)
+    def reach(self, destination: Address) -> Sequence[Address] | Deferred[Sequence[Address]]:
+        """A name or an address to permitted addresses; at once where that is possible."""
+        host, port = destination
+        if isinstance(host, bytes):
+            return self._within(self._resolve(host, port), destination)
+        _, target = named(host)
+        assert not isinstance(target, str)
+        reached = Address(target, port)
+        return self._decide(self._session.request(target, port=port), destination, (reached,))
 
-    def welcome(self, source: Address) -> Deferred[None]:
+    def welcome(self, source: Address) -> Sequence[Address] | Deferred[Sequence[Address]]:
         """Whether a stranger may send to the client: if the client could send there."""
-        return self._bounded(self._welcome(source), source)
+        assert not isinstance(source.host, bytes)
+        request = self._session.request(source.host, source, port=source.port)
+        return self._decide(request, source, (source,))
 
     def open_socket(
         self, towards: IPAddress, protocol: DatagramProtocol
     ) -> Deferred[IUDPTransport]:
         """A socket of the egress's, within a deadline."""
         server = self._session.server
-        opening = server.egress.open_datagram(towards, protocol)
-        return bounded(server.clock, server.timeouts.connect, opening)
+        opening = maybeDeferred(server.egress.open_datagram, towards, protocol)
+        return bounded(server.clock, server.timeouts.connect, opening).addErrback(self._blame)
 
-    async def _reach(self, destination: Address) -> Sequence[Address]:
-        session = self._session
-        name, target = named(destination.host)
-        request = evolve(session.request(), name=name, port=destination.port)
-        rules = await permitted_addresses(session, request, target)
-        return [Address(address, destination.port) for address in rules]
+    def blame(self, failure: Failure) -> None:
+        """A datagram could not be passed on, for no reason of the network's."""
+        self._session.server.blame(failure, "a socket for datagrams failed, which drops them")
 
-    async def _welcome(self, source: Address) -> None:
-        assert not isinstance(source.host, bytes)
-        request = evolve(
-            self._session.request(source.host), name=None, port=source.port, peer=source
-        )
-        await judge(self._session, request)
+    def _decide(
+        self, request: Request, where: Address, reached: Sequence[Address]
+    ) -> Sequence[Address] | Deferred[Sequence[Address]]:
+        answer = self._session.server.gate.judge(request)
+        if isinstance(answer, Deferred):
+            return self._within(self._when_decided(answer, reached), where)
+        if answer.verdict is not Verdict.PERMIT:
+            refusal = Refusal(answer.outcome, answer.rule)
+            self._note(refusal, where)
+            raise refusal
+        return reached
 
-    def _bounded(self, answer: Coroutine[Deferred[Any], Any, T], where: Address) -> Deferred[T]:
+    async def _when_decided(
+        self, answer: Deferred[Decision], reached: Sequence[Address]
+    ) -> Sequence[Address]:
+        decision = await answer
+        if decision.verdict is not Verdict.PERMIT:
+            raise Refusal(decision.outcome, decision.rule)
+        return reached
+
+    async def _resolve(self, host: bytes, port: int) -> Sequence[Address]:
+        name, target = named(host)
+        request = partial(self._session.request, name=name, port=port)
+        rules = await permitted_addresses(self._session, request, target)
+        return [Address(address, port) for address in rules]
+
+    def _within(self, answer: Coroutine[Deferred[Any], Any, T], where: Address) -> Deferred[T]:
         server = self._session.server
         deciding = bounded(server.clock, server.timeouts.connect, Deferred.fromCoroutine(answer))
         return deciding.addErrback(self._refused, where)
 
     def _refused(self, failure: Failure, where: Address) -> Failure:
-        """Whatever it is, it refuses.  The record tells of the first."""
-        session, error = self._session, failure.value
-        if isinstance(error, Refusal) and not session.rule:
+        if isinstance(failure.value, Refusal):
+            self._note(failure.value, where)
+        return self._blame(failure)
+
+    def _note(self, refusal: Refusal, where: Address) -> None:
+        """The record tells of the first."""
+        if not self._session.refused:
             host = where.host if isinstance(where.host, bytes) else str(where.host)
-            session.rule = f"{error.rule}, for {printable(host)}:{where.port}"
-        elif not isinstance(error, (*NETWORK_ERRORS, CancelledError)):
-            session.server.blame(failure)
+            self._session.refused = f"{refusal.rule}, for {printable(host)}:{where.port}"
+
+    def _blame(self, failure: Failure) -> Failure:
+        if not isinstance(failure.value, (*NETWORK_ERRORS, CancelledError, LookupError)):
+            self._session.server.blame(failure)
         return failure

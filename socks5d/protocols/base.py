@@ -27,7 +27,7 @@ from socks5d.protocols.bind import bind
 from socks5d.protocols.connect import connect
 from socks5d.protocols.control import ControlConnection
 from socks5d.protocols.identify import identify
-from socks5d.protocols.session import Session, socket_address
+from socks5d.protocols.session import Session
 from socks5d.relay import Origin
 from socks5d.wire.address import Address
 from socks5d.wire.parsed import Parsed, WireError
@@ -172,6 +172,16 @@ class SOCKSProtocol(ControlConnection):
         self._waiting = waiting
         waiting.addCallback(answered).addErrback(broken)
 
+    def overfull(self) -> None:
+        """
+        See L{ControlConnection}.  While a BIND waits its client is read, or its end would
+        not be noticed.
+        """
+        if self.session.command is Command.BIND:
+            self.refuse(Outcome.FAILED, "more early data than is kept")
+        else:
+            super().overfull()
+
     def abandon(self) -> None:
         """See L{ControlConnection}."""
         self._parser = self._then = None
@@ -216,15 +226,15 @@ class SOCKSProtocol(ControlConnection):
             self.refuse(refusal.outcome, refusal.rule)
 
     def _connected(self, origin: Origin) -> None:
-        self._relay(origin, socket_address(origin.transport.getHost()))
+        self._relay(origin, origin.host)
 
     def _peer_came(self, origin: Origin) -> None:
-        self._relay(origin, socket_address(origin.transport.getPeer()))
+        self._relay(origin, origin.peer)
 
     def _relay(self, origin: Origin, bound: Address | None) -> None:
         self._waiting = None
         try:
-            self.session.opened(socket_address(origin.transport.getHost()))
+            self.session.opened(origin.host)
             self.send(self.granted(bound))
             self.relay_with(origin)
         except BaseException:
@@ -237,8 +247,13 @@ class SOCKSProtocol(ControlConnection):
             raise Refusal(Outcome.COMMAND_NOT_SUPPORTED, "datagrams cannot be encapsulated")
         association, bound = await associate(self.session, announced, self.transport, self.carried)
         self._waiting = None
-        self.session.opened(bound)
-        self.send(self.granted(bound))
+        try:
+            self.session.opened(bound)
+            self.send(self.granted(bound))
+        except BaseException:
+            self.carry_by(association)
+            association.abort("error in the server")
+            raise
         self.carry_by(association)
 
     def _listening(self, bound: Address) -> None:

@@ -14,15 +14,18 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from socks5d.egress.failures import outcome
+from socks5d.egress.own import source_towards
 from socks5d.model import Outcome, Refusal
+from socks5d.net.addresses import socket_address
 from socks5d.parameters import Strangers
 from socks5d.protocols.connect import judge, named, permitted_addresses
-from socks5d.protocols.session import Session, socket_address
+from socks5d.protocols.session import Session
 from socks5d.relay import Origin
 from socks5d.wire.address import Address, Host, IPAddress
 
 #: Peers that wait to be judged.
-WAITING = 8
+WAITING = 2
 
 
 class _Peer(Origin):
@@ -80,7 +83,7 @@ async def bind(session: Session, host: Host, listening: Callable[[Address], None
     expected: dict[IPAddress, str] | None = None
     if isinstance(host, bytes) or not host.is_unspecified:
         session.name, target = named(host)
-        expected = await permitted_addresses(session, session.request(), target)
+        expected = await permitted_addresses(session, session.request, target)
         towards = _towards(session, expected)
     else:
         await judge(session, session.request())
@@ -91,11 +94,11 @@ async def bind(session: Session, host: Host, listening: Callable[[Address], None
     try:
         port = await server.egress.listen(towards, arrivals)
     except (OSError, CannotListenError) as error:
-        raise Refusal(Outcome.FAILED, str(error)) from error
+        raise Refusal(outcome(error), str(error)) from error
     try:
         bound = socket_address(port.getHost())
         assert bound is not None
-        listening(bound)
+        listening(_told(bound, towards))
         while True:
             peer = await arrivals.next()
             try:
@@ -108,10 +111,18 @@ async def bind(session: Session, host: Host, listening: Callable[[Address], None
                 peer.transport.abortConnection()
                 raise
             else:
-                return peer
+                if not peer.gone:
+                    return peer
     finally:
         arrivals.close()
         maybeDeferred(port.stopListening).addErrback(_complain, session)
+
+
+def _told(bound: Address, towards: IPAddress) -> Address:
+    """Where a peer is to connect: never to all zeros, which is nowhere."""
+    if isinstance(bound.host, bytes) or not bound.host.is_unspecified:
+        return bound
+    return Address(source_towards(towards), bound.port)
 
 
 def _towards(session: Session, expected: Iterable[IPAddress]) -> IPAddress:
@@ -123,7 +134,7 @@ def _towards(session: Session, expected: Iterable[IPAddress]) -> IPAddress:
 
 
 async def _let_in(session: Session, peer: _Peer, expected: dict[IPAddress, str] | None) -> None:
-    address = socket_address(peer.transport.getPeer())
+    address = peer.peer
     if address is None or isinstance(address.host, bytes):
         raise Refusal(Outcome.DENIED, "the peer has no address")
     if expected is not None and address.host not in expected:

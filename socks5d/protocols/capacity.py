@@ -6,6 +6,8 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger
 
 from socks5d.bounded import Complaints
+from socks5d.parameters import Limits
+from socks5d.protocols.shares import Shares
 
 #: More than the clients that a port accepts in one burst.
 BURST = 256
@@ -16,13 +18,22 @@ class Capacity:
     Counts sessions.  At the limit the listeners stop accepting, and new clients wait
     in the kernel's queue; when a session ends they accept again.
 
-    @ivar used: sessions that there are.
+    @ivar used: sessions that there are; one with more sockets counts for more.
     @ivar limit: sessions that there may be.
+    @ivar associations: counts UDP associations by client address.
+    @ivar lookups: counts names that are being resolved, by client address.
     """
 
     _log = Logger()
 
-    def __init__(self, limit: int, clock: IReactorTime) -> None:
+    def __init__(self, limit: int, clock: IReactorTime, limits: Limits | None = None) -> None:
+        """
+        @param limits: C{associations} and C{threads} are used; no client address has
+            more than a quarter of the lookups that are possible at once.
+        """
+        limits = limits if limits is not None else Limits()
+        self.associations = Shares(limits.associations)
+        self.lookups = Shares(max(limits.threads // 4, 1))
         self.limit = limit
         self.used = 0
         self._ports: list[IListeningPort] = []

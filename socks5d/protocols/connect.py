@@ -5,18 +5,20 @@ The rules are asked for the name, the name is resolved, once, the rules are aske
 for each address, and only an address that they permit is dialled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from socks5d.egress.failures import NETWORK_ERRORS, outcome
 from socks5d.egress.race import interleaved
 from socks5d.model import Decision, Outcome, Refusal, Request, Verdict
-from socks5d.protocols.session import Session, socket_address
+from socks5d.protocols.session import Session
 from socks5d.relay import Origin
 from socks5d.wire.address import Host, IPAddress
 from socks5d.wire.names import NotAName, canonical, unmapped
+
+#: Makes a request of an address, or of none while only a name is known.
+Asking = Callable[[IPAddress | None], Request]
 
 
 async def connect(session: Session, host: Host) -> Origin:
@@ -30,13 +32,13 @@ async def connect(session: Session, host: Host) -> Origin:
     @raise Refusal: with the outcome that the client is to be told.
     """
     session.name, target = named(host)
-    rules = await permitted_addresses(session, session.request(), target)
+    rules = await permitted_addresses(session, session.request, target)
     try:
         origin = await session.server.egress.connect(tuple(rules), session.port, Origin)
     except NETWORK_ERRORS as error:
         raise Refusal(outcome(error), str(error)) from error
     assert isinstance(origin, Origin)
-    peer = socket_address(origin.transport.getPeer())
+    peer = origin.peer
     if peer is not None and not isinstance(peer.host, bytes):
         session.address = peer.host
         session.rule = rules.get(peer.host, "")
@@ -57,12 +59,12 @@ def named(host: Host) -> tuple[str | None, IPAddress | str]:
 
 
 async def permitted_addresses(
-    session: Session, request: Request, target: IPAddress | str
+    session: Session, request: Asking, target: IPAddress | str
 ) -> dict[IPAddress, str]:
     """
     What a destination is, as far as the rules let it be reached.
 
-    @param request: what is asked for, without an address.
+    @param request: makes the request that the rules are asked about, of an address.
     @param target: the destination, as L{named} gives it.
     @return: the addresses, in the order to try them, each with the rule that permits
         it; at least one.
@@ -70,8 +72,8 @@ async def permitted_addresses(
     """
     addresses: Sequence[IPAddress]
     if isinstance(target, str):
-        await judge(session, request)
-        addresses = await session.server.egress.resolve(target)
+        await judge(session, request(None))
+        addresses = await session.server.resolve(session.client, target)
     else:
         addresses = (target,)
     return await _permitted(session, request, addresses)
@@ -92,17 +94,19 @@ async def judge(session: Session, request: Request) -> Decision:
 
 
 async def _permitted(
-    session: Session, request: Request, addresses: Sequence[IPAddress]
+    session: Session, request: Asking, addresses: Sequence[IPAddress]
 ) -> dict[IPAddress, str]:
     """
     @raise Refusal: the first denial, when there is no permit.
     """
     permitted: dict[IPAddress, str] = {}
     denial = Refusal(Outcome.HOST_UNREACHABLE, "the name has no address")
-    for found in interleaved(addresses)[: session.server.limits.addresses]:
+    if len(addresses) > 1:
+        addresses = interleaved(addresses)[: session.server.limits.addresses]
+    for found in addresses:
         address = unmapped(found)
         try:
-            decision = await judge(session, evolve(request, address=address))
+            decision = await judge(session, request(address))
         except Refusal as refusal:
             if denial.outcome is not Outcome.DENIED:
                 denial = refusal

@@ -92,6 +92,11 @@ class ControlConnection(Protocol):
         """Whether a message is expected, and not yet whole."""
         raise AssertionError("a subclass knows what it expects")
 
+    def overfull(self) -> None:
+        """More has come than is kept early.  The rest waits in the kernel."""
+        self._paused = True
+        self.transport.pauseProducing()
+
     def abandon(self) -> None:
         """The session is closing: whatever is under way for it is to be given up."""
         raise AssertionError("a subclass abandons")
@@ -135,9 +140,8 @@ class ControlConnection(Protocol):
         self._buffer += data
         self.advance()
         enough = len(self._buffer) > self.session.server.limits.early
-        if enough and not self._paused and not self.expecting():
-            self._paused = True
-            self.transport.pauseProducing()
+        if enough and not self._paused and not self.closing and not self.expecting():
+            self.overfull()
 
     def readConnectionLost(self) -> None:
         """See L{IHalfCloseableProtocol}."""

@@ -15,7 +15,6 @@ from socks5d.protocols.capacity import Capacity
 from socks5d.protocols.ident import IdentLookups
 from socks5d.protocols.server import Server
 from socks5d.protocols.session import Session
-from socks5d.protocols.shares import Shares
 from socks5d.rules.gate import Gate
 from socks5d.rules.protection import Protection
 
@@ -64,7 +63,6 @@ class SOCKSBaseFactory(Factory):
         ident: IdentMode = IdentMode.OFF,
         ident_lookups: IdentLookups | None = None,
         udp: UDPParameters | None = None,
-        associations: Shares | None = None,
     ) -> None:
         """
         @param ruleset: decides about every request.
@@ -77,8 +75,8 @@ class SOCKSBaseFactory(Factory):
             addresses that trust this host.
         @param timeouts: how long things may take.
         @param limits: how much there may be.
-        @param capacity: counts sessions, for factories that share a limit; by
-            default this factory has C{limits.sessions} to itself.
+        @param capacity: counts sessions, and what each client has, for factories that
+            share a limit; by default this factory has C{limits.sessions} to itself.
         @param strangers: what becomes of a BIND when somebody connects who is not
             expected, by version, "4" and "5"; by default SOCKS 4 refuses, as its note
             says, and SOCKS 5 waits on.
@@ -87,8 +85,6 @@ class SOCKSBaseFactory(Factory):
         @param ident_lookups: asks identd, for factories that share its limit; by default
             one of this factory's, with C{timeouts.ident} and C{limits.idents}.
         @param udp: how UDP associations are served.
-        @param associations: counts them by client address, for factories that share a
-            limit; by default each address has C{limits.associations} of this factory.
         @param listener: what to call its listener in requests and records.
         @raise ValueError: when two authenticators own the same method, or one owns
             what is no method.
@@ -105,7 +101,7 @@ class SOCKSBaseFactory(Factory):
         if egress is None:
             egress = DirectEgress(reactor, timeouts, limits)
         if capacity is None:
-            capacity = Capacity(limits.sessions or DEFAULT_SESSIONS, reactor)
+            capacity = Capacity(limits.sessions or DEFAULT_SESSIONS, reactor, limits)
         self.server = Server(
             clock=reactor,
             gate=Gate(ruleset, protection, reactor, timeouts.decision),
@@ -125,9 +121,6 @@ class SOCKSBaseFactory(Factory):
                 else IdentLookups(reactor, seconds=timeouts.ident, at_once=limits.idents)
             ),
             udp=udp if udp is not None else UDPParameters(),
-            associations=(
-                associations if associations is not None else Shares(limits.associations)
-            ),
         )
         self.sessions: set[SOCKSProtocol] = set()
 

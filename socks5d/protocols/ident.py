@@ -29,7 +29,6 @@ class IdentQuery(Protocol):
     """
     One question, on a connection of its own.
 
-    @ivar answer: fires with a response about any ports, or fails with L{WireError}.
     """
 
     transport: ITCPTransport
@@ -41,7 +40,29 @@ class IdentQuery(Protocol):
         """
         self._ports = (port_on_server, port_on_client)
         self._buffer = b""
-        self.answer: Deferred[UserID | Error] = Deferred(lambda _: self.transport.abortConnection())
+        self._answer: UserID | Error | WireError | None = None
+        self._asked: Deferred[UserID | Error] | None = None
+
+    def answer(self) -> Deferred[UserID | Error]:
+        """
+        @return: fires with a response about these ports, or fails with L{WireError}.
+            Cancelling it closes the connection.
+        """
+        asked: Deferred[UserID | Error] = Deferred(lambda _: self.transport.abortConnection())
+        self._asked = asked
+        if self._answer is not None:
+            self._tell(self._answer)
+        return asked
+
+    def _tell(self, answer: UserID | Error | WireError) -> None:
+        """The first answer is the one that counts."""
+        self._answer = answer
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            if isinstance(answer, WireError):
+                asked.errback(answer)
+            else:
+                asked.callback(answer)
 
     def connectionMade(self) -> None:
         """See L{Protocol}."""
@@ -49,7 +70,7 @@ class IdentQuery(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """See L{Protocol}."""
-        if self.answer.called:
+        if self._answer is not None:
             return
         self._buffer += data
         try:
@@ -58,17 +79,17 @@ class IdentQuery(Protocol):
                 return
             if parsed.value.ports != self._ports:
                 raise WireError("the response is about other ports")
-        except WireError:
-            self.answer.errback()
+        except WireError as error:
+            self._tell(error)
         else:
-            self.answer.callback(parsed.value)
+            self._tell(parsed.value)
         # Whatever else it has to say is not read.
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See L{Protocol}."""
-        if not self.answer.called:
-            self.answer.errback(WireError("closed without a response"))
+        if self._answer is None:
+            self._tell(WireError("closed without a response"))
 
 
 class _Queries(Factory):
@@ -135,4 +156,4 @@ class IdentLookups:
         )
         query = await abandonable(self._reactor, endpoint.connect(_Queries(port, local.port)))
         assert isinstance(query, IdentQuery)
-        return await query.answer
+        return await query.answer()

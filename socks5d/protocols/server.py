@@ -2,23 +2,29 @@
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from socks5d.bounded import Complaints
+from socks5d.bounded import Complaints, bounded
+from socks5d.deadlines import deadlines_of
 from socks5d.interfaces import USERID, IAuthenticator, IEgress, ISessionObserver
-from socks5d.model import Command, Opened, Record
+from socks5d.model import Client, Command, Opened, Record
 from socks5d.parameters import IdentMode, Limits, Strangers, Timeouts, UDPParameters
 from socks5d.protocols.capacity import Capacity
 from socks5d.protocols.ident import IdentLookups
-from socks5d.protocols.shares import Shares
 from socks5d.rules.gate import Gate
+from socks5d.wire.address import IPAddress
+
+#: After how long a lookup counts no more, whatever became of it, in seconds.
+LOOKUP = 60.0
 
 
 class Server:
     """
     @ivar clock: the reactor's timers.
+    @ivar deadlines: for what is many and hardly ever late.
     @ivar gate: decides about requests.
     @ivar egress: reaches out.
     @ivar timeouts: how long things may take.
@@ -30,7 +36,6 @@ class Server:
     @ivar ident: what is done about RFC 1413.
     @ivar ident_lookups: asks identd.
     @ivar udp: how UDP associations are served.
-    @ivar associations: counts them, by client address.
     """
 
     _log = Logger()
@@ -52,7 +57,6 @@ class Server:
         ident: IdentMode,
         ident_lookups: IdentLookups,
         udp: UDPParameters,
-        associations: Shares,
     ) -> None:
         """
         @param authenticators: in the order of preference.
@@ -61,6 +65,7 @@ class Server:
             what is no method.
         """
         self.clock = clock
+        self.deadlines = deadlines_of(clock)
         self.gate = gate
         self.egress = egress
         self.timeouts = timeouts
@@ -72,7 +77,6 @@ class Server:
         self.ident = ident
         self.ident_lookups = ident_lookups
         self.udp = udp
-        self.associations = associations
         self._observers = tuple(observers)
         self._complaints = Complaints(clock, self._log)
         self._authenticators: dict[int, IAuthenticator] = {}
@@ -100,6 +104,33 @@ class Server:
         @return: who judges SOCKS 4's USERID, or None.
         """
         return self._authenticators.get(USERID)
+
+    async def resolve(self, client: Client, name: str) -> Sequence[IPAddress]:
+        """
+        Resolve a name for a client, within its share.
+
+        A lookup takes up a thread, or a question to somebody, until it has ended, whoever
+        has left in the meantime; so that is how long it counts.
+
+        @raise Refusal: when it does not resolve; and what else the egress fails with.
+        """
+        address = client.address
+        if address is None:
+            return await self.egress.resolve(name)
+        await self.capacity.lookups.wait(address)
+        answer: Deferred[Sequence[IPAddress]] = Deferred()
+
+        def ended(result: Sequence[IPAddress] | Failure) -> None:
+            self.capacity.lookups.give_back(address)
+            # Where it was cancelled, a Deferred takes this one call and drops it.
+            if isinstance(result, Failure):
+                answer.errback(result)
+            else:
+                answer.callback(result)
+
+        looking = bounded(self.clock, LOOKUP, maybeDeferred(self.egress.resolve, name))
+        looking.addBoth(ended)
+        return await answer
 
     def opened(self, event: Opened) -> None:
         """

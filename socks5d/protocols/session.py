@@ -1,14 +1,12 @@
 """One client's session: what is known of it, its deadline, and its record at the end."""
 
 from collections.abc import Callable
-from ipaddress import ip_address
 from itertools import count
 from time import time
 
-from twisted.internet.address import IPv4Address as TwistedIPv4
-from twisted.internet.address import IPv6Address as TwistedIPv6
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress
 
+from socks5d.deadlines import Deadline
 from socks5d.escape import printable
 from socks5d.model import (
     ANONYMOUS,
@@ -21,28 +19,11 @@ from socks5d.model import (
     Record,
     Request,
 )
+from socks5d.net.addresses import socket_address
 from socks5d.protocols.server import Server
 from socks5d.wire.address import Address, Host, IPAddress
-from socks5d.wire.names import canonical
 
 _ids = count(1)
-
-
-def socket_address(address: object) -> Address | None:
-    """
-    @return: what a transport's C{getHost} or C{getPeer} says, an IPv4-mapped address
-        as IPv4; None for what has no IP address.
-    """
-    if not isinstance(address, (TwistedIPv4, TwistedIPv6)):
-        return None
-    try:
-        host = canonical(ip_address(address.host))
-    except ValueError:
-        # What a PROXY header says is anybody's guess.
-        return None
-    if isinstance(host, str) or not 0 <= address.port <= 65535:
-        return None
-    return Address(host, address.port)
 
 
 class Session:
@@ -74,6 +55,7 @@ class Session:
         "outcome",
         "port",
         "received",
+        "refused",
         "rule",
         "sent",
         "server",
@@ -90,7 +72,7 @@ class Session:
         self.id = next(_ids)
         self._epoch = time()
         self._started = server.clock.seconds()
-        self._deadline: IDelayedCall | None = None
+        self._deadline: Deadline | None = None
         self.client = Client(None)
         self.identify(peer, None)
         self.version = ""
@@ -111,6 +93,7 @@ class Session:
         self.received = 0
         self.sent = 0
         self.dropped = 0
+        self.refused = ""
 
     def deadline(self, seconds: float, late: Callable[[], None]) -> None:
         """
@@ -120,13 +103,13 @@ class Session:
         @param late: called when it passes.
         """
         self.no_deadline()
-        self._deadline = self.server.clock.callLater(seconds, late)
+        self._deadline = self.server.deadlines.after(seconds, late)
 
     def no_deadline(self) -> None:
         """Take the deadline back."""
-        if self._deadline is not None and self._deadline.active():
+        if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = None
+            self._deadline = None
 
     def age(self) -> float:
         """Seconds since the client connected."""
@@ -142,13 +125,22 @@ class Session:
         port = far.port if far is not None else 0
         self.client = Client(address, port, socket_address(host), self.server.listener)
 
-    def request(self, address: IPAddress | None = None, peer: Address | None = None) -> Request:
+    def request(
+        self,
+        address: IPAddress | None = None,
+        peer: Address | None = None,
+        *,
+        name: str | None = None,
+        port: int | None = None,
+    ) -> Request:
         """
         All that is known, for a ruleset.
 
         @param address: the address to judge; None when only the client, or the name,
             is known.
         @param peer: who has connected, for BIND.
+        @param name: in the place of the session's.
+        @param port: in the place of the session's.
         """
         return Request(
             self.client,
@@ -157,9 +149,9 @@ class Session:
             self.identity,
             self.userid,
             self.command,
-            self.name,
+            name if name is not None else self.name,
             address,
-            self.port,
+            port if port is not None else self.port,
             peer,
             self.ident,
         )
@@ -200,6 +192,7 @@ class Session:
             sent=self.sent,
             handshake=self.handshake,
             dropped=self.dropped,
+            refused=self.refused,
         )
 
 

@@ -17,13 +17,16 @@ from ipaddress import IPv4Address, ip_address
 from socket import AF_INET6, inet_ntop
 from typing import Final
 
+from twisted.internet.address import IPv4Address as IPv4SocketAddress
+from twisted.internet.address import IPv6Address as IPv6SocketAddress
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IUDPTransport
+from twisted.internet.error import ConnectionDone, MessageLengthError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from socks5d.net import is_ours
 from socks5d.parameters import Filtering
 from socks5d.relay.idle import IdleTimer
 from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE
@@ -38,6 +41,8 @@ from socks5d.wire.udp import END_OF_SEQUENCE, Header, encode_header, header_end
 _log = Logger()
 
 SocketAddress = tuple[str, int]
+#: Permitted addresses, in the order to try them.
+Reached = Sequence[Address] | Deferred[Sequence[Address]]
 #: Where a destination's datagrams go: by which socket, to which address.
 Way = tuple[IUDPTransport, SocketAddress]
 
@@ -82,21 +87,24 @@ class Association:
         clock: IReactorTime,
         client: IPAddress,
         port: int,
+        local: bool,
         filtering: Filtering,
         reassembly: float | None,
         idle: float,
         closing: float,
         destinations: int,
-        reach: Callable[[Address], Deferred[Sequence[Address]]],
-        welcome: Callable[[Address], Deferred[None]],
+        reach: Callable[[Address], Reached],
+        welcome: Callable[[Address], Reached],
         open_client_side: Callable[[DatagramProtocol], IUDPTransport],
         open_socket: Callable[[IPAddress, DatagramProtocol], Deferred[IUDPTransport]],
+        broken: Callable[[Failure], None],
         ended: Callable[[], None],
     ) -> None:
         """
         @param control: the control connection.
         @param client: the address that the client's datagrams come from.
         @param port: the port they come from; 0 for that of the first.
+        @param local: whether the client is on this host.
         @param filtering: whose datagrams are passed on to the client.
         @param reassembly: for how long fragments wait for the rest, in seconds; None to
             drop them.
@@ -109,6 +117,7 @@ class Association:
             C{filtering} is L{Filtering.NONE}.  Whatever it fails with refuses.
         @param open_client_side: opens the socket that the client sends to.
         @param open_socket: opens a socket towards an address.
+        @param broken: is told of a socket that fails as no network does.
         @param ended: called once, when the control connection and this are gone.
         @raise OSError: when the client's side cannot be opened.
         """
@@ -117,6 +126,7 @@ class Association:
         self._clock = clock
         self._client = client
         self._port = port
+        self._local = local
         self._source: SocketAddress | None = None
         self._filtering = filtering
         self._patience = reassembly
@@ -126,6 +136,7 @@ class Association:
         self._reach = reach
         self._welcome = welcome
         self._open_socket = open_socket
+        self._broken = broken
         self._ended = ended
         self._closing = closing
         self._closed = False
@@ -185,6 +196,9 @@ class Association:
         """Whether a source that is not known to be the client's may yet be."""
         if self._source is not None or self._port not in (0, source[1]):
             return False
+        if self._local and is_ours(source[1]):
+            # What another client sends by way of this server comes from this host too.
+            return False
         return unmapped(ip_address(source[0])) == self._client
 
     def _pin(self, source: SocketAddress) -> None:
@@ -216,15 +230,24 @@ class Association:
         self.dropped += len(self._fragments)
         self._fragments.abandon()
 
-    def _find_ways(self, destination: bytes) -> Deferred[list[Way]]:
-        return Deferred.fromCoroutine(self._ways_to(destination))
-
-    async def _ways_to(self, destination: bytes) -> list[Way]:
+    def _find_ways(
+        self, destination: bytes, before: list[Way] | None
+    ) -> list[Way] | Deferred[list[Way]]:
         parsed = parse_address(destination, 0)
         assert parsed is not None
+        reached = self._reach(parsed.value)
+        if not isinstance(reached, Deferred) and len(reached) == 1:
+            host, port = reached[0]
+            assert not isinstance(host, bytes)
+            there = self._sockets.get(host.version)
+            if there is not None:
+                return [(there, (_text(host), port))]
+        return Deferred.fromCoroutine(self._ways_to(reached, before))
+
+    async def _ways_to(self, reached: Reached, before: list[Way] | None) -> list[Way]:
         found: list[Way] = []
         problem: OSError | None = None
-        for host, port in await self._reach(parsed.value):
+        for host, port in await reached if isinstance(reached, Deferred) else reached:
             assert not isinstance(host, bytes)
             try:
                 found.append((await self._socket(host), (_text(host), port)))
@@ -232,6 +255,9 @@ class Association:
                 problem = error
         if not found:
             raise problem if problem is not None else LookupError("no address to send to")
+        if before and before[0] in found:
+            # A flow stays with its address while the name has it.
+            found.sort(key=before[0].__ne__)
         return found
 
     async def _socket(self, towards: IPAddress) -> IUDPTransport:
@@ -258,6 +284,8 @@ class Association:
             try:
                 transport.write(data, target)
             except Exception as error:  # noqa: BLE001 (the transport may be a stranger's)
+                if not isinstance(error, (OSError, MessageLengthError)):
+                    self._broken(Failure())
                 if len(ways) == 1 or getattr(error, "errno", None) not in _NO_WAY:
                     self._drop()
                     return
@@ -283,16 +311,20 @@ class Association:
         """
         if self._closed:
             return
-        if self._filtering is Filtering.NONE:
-            self._callers.give(source, data)
-        elif (source[0] if self._filtering is Filtering.ADDRESS else source) in self._peers:
+        if (source[0] if self._filtering is Filtering.ADDRESS else source) in self._peers:
             self._pass_on(source, data)
+        elif self._filtering is Filtering.NONE:
+            self._callers.give(source, data)
         else:
             self._drop()
 
-    def _admit(self, source: SocketAddress) -> Deferred[SocketAddress]:
+    def _admit(
+        self, source: SocketAddress, before: SocketAddress | None
+    ) -> SocketAddress | Deferred[SocketAddress]:
         welcome = self._welcome(Address(ip_address(source[0]), source[1]))
-        return welcome.addCallback(lambda _: source)
+        if isinstance(welcome, Deferred):
+            return welcome.addCallback(lambda _: source)
+        return source
 
     def _pass_on(self, source: SocketAddress, data: bytes) -> None:
         header = self._headers.get(source)
@@ -312,11 +344,13 @@ class Association:
     def _drop(self) -> None:
         self.dropped += 1
 
-    def host(self) -> IAddress:
+    def host(self) -> IPv4SocketAddress | IPv6SocketAddress:
         """
         @return: where the client is to send to.
         """
-        return self._client_side.getHost()
+        host = self._client_side.getHost()
+        assert isinstance(host, (IPv4SocketAddress, IPv6SocketAddress))
+        return host
 
     # The control connection, and the end.
 

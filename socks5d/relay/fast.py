@@ -99,6 +99,11 @@ class FastDirection:
         """Whether there are octets that the sink has not taken."""
         return bool(self._rest) or self._pipe is not None
 
+    @property
+    def over(self) -> bool:
+        """Whether everything that there was and will be has been passed on."""
+        return self.ended and not self.stuck
+
     def pump(self) -> bool:
         """
         Move what can be moved.
@@ -114,7 +119,8 @@ class FastDirection:
             if self._rest and not self._send_rest():
                 return False
             if self.ended:
-                self._tell_end()
+                if not self._relay.last(self):
+                    self._tell_end()
                 return False
             if not self.readable:
                 return False
@@ -271,7 +277,7 @@ class FastRelay:
         self._client, self._origin = client_side.socket, origin_side.socket
         self.up = self._direction(client_side, origin_side)
         self.down = self._direction(origin_side, client_side)
-        self._timer = IdleTimer(clock, idle, partial(self.abort, IDLE))
+        self._timer = IdleTimer(clock, idle, partial(self.abort, IDLE), self.poller.deadlines)
 
     def _direction(self, source: Taken, sink: Taken) -> FastDirection:
         direction = FastDirection(self, source.socket, sink.socket, sink.unsent)
@@ -336,6 +342,13 @@ class FastRelay:
         """
         self._finish(end, reset=True)
 
+    def last(self, direction: FastDirection) -> bool:
+        """
+        @return: whether the other direction is over, so that both ends can be closed,
+            which tells the sink as well.
+        """
+        return (self.down if direction is self.up else self.up).over
+
     # Events.
 
     def _client_event(self, events: int) -> None:
@@ -374,7 +387,7 @@ class FastRelay:
                 return
             direction.queued = True
             self.poller.soon(partial(self._pump_on, direction))
-        elif self.up.flushed and self.down.flushed:
+        elif self.up.over and self.down.over:
             self._finish(FINISHED, reset=False)
 
     def _pump_on(self, direction: FastDirection) -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
+
+from socks5d.deadlines import Deadlines, deadlines_of
 
 
 class IdleTimer:
@@ -12,18 +14,26 @@ class IdleTimer:
     @ivar touched: when that was, by the clock.
     """
 
-    __slots__ = ("_call", "_clock", "_idle", "_seconds", "touched")
+    __slots__ = ("_call", "_clock", "_deadlines", "_idle", "_seconds", "touched")
 
-    def __init__(self, clock: IReactorTime, seconds: float, idle: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        seconds: float,
+        idle: Callable[[], None],
+        deadlines: Deadlines | None = None,
+    ) -> None:
         """
         @param seconds: for how long nothing may move.
+        @param deadlines: the clock's, where they are at hand.
         @param idle: called when nothing has, and again after as long.
         """
         self._clock = clock
         self._seconds = seconds
         self._idle = idle
         self.touched = clock.seconds()
-        self._call: IDelayedCall = clock.callLater(seconds, self._look)
+        self._deadlines = deadlines if deadlines is not None else deadlines_of(clock)
+        self._call = self._deadlines.after(seconds, self._look)
 
     def touch(self) -> None:
         """Something moved."""
@@ -31,11 +41,10 @@ class IdleTimer:
 
     def cancel(self) -> None:
         """Look no more."""
-        if self._call.active():
-            self._call.cancel()
+        self._call.cancel()
 
     def _look(self) -> None:
         left = self.touched + self._seconds - self._clock.seconds()
-        self._call = self._clock.callLater(left if left > 0 else self._seconds, self._look)
+        self._call = self._deadlines.after(left if left > 0 else self._seconds, self._look)
         if left <= 0:
             self._idle()

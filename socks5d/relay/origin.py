@@ -7,10 +7,12 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from socks5d.net.addresses import socket_address
 from socks5d.net.stream import StreamSocket
 from socks5d.relay.fast import FastRelay, can_take_over
 from socks5d.relay.stream import Relay
 from socks5d.relay.transports import StreamTransport, hear_eof, tune
+from socks5d.wire.address import Address
 
 AnyRelay = Relay | FastRelay
 
@@ -38,11 +40,16 @@ class Origin(Protocol):
     """
     The protocol of a connection to a destination.  What happens on it before there
     is a relay is kept for the relay: one read at most, the rest waits in the kernel.
+
+    @ivar host: the near end of the connection, once it stands.
+    @ivar peer: the far end of the connection, once it stands.
     """
 
     transport: StreamTransport  # type: ignore[assignment]
 
     def __init__(self) -> None:
+        self.host: Address | None = None
+        self.peer: Address | None = None
         self._relay: AnyRelay | None = None
         self._early = b""
         self._eof = False
@@ -50,8 +57,15 @@ class Origin(Protocol):
 
     def connectionMade(self) -> None:
         """See L{Protocol}."""
+        self.host = socket_address(self.transport.getHost())
+        self.peer = socket_address(self.transport.getPeer())
         tune(self.transport)
         hear_eof(self.transport, self)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection is over, and was when it was expected to begin."""
+        return self._gone is not None
 
     def attach(self, relay: AnyRelay) -> None:
         """

@@ -13,6 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from socks5d.model import Refusal
+
 #: For how long a verdict holds, in seconds.
 LIFETIME = 60.0
 #: For how long a refusal does; what did not resolve may do so soon.
@@ -50,7 +52,7 @@ class Verdicts(Generic[K, V]):
         clock: IReactorTime,
         size: int,
         pending: int,
-        find: Callable[[K], Deferred[V]],
+        find: Callable[[K, V | None], V | Deferred[V]],
         carry_out: Callable[[V, bytes], None],
         drop: Callable[[], None],
     ) -> None:
@@ -58,7 +60,8 @@ class Verdicts(Generic[K, V]):
         @param size: verdicts that are remembered; one more makes it forget the oldest.
         @param pending: verdicts that are found out at once; what would need one more is
             dropped.
-        @param find: finds a verdict out; whatever it fails with refuses.
+        @param find: finds a verdict out, given a key and what it was before; at once, or
+            later.  A L{Refusal} that it raises, and whatever it fails with, refuses.
         @param carry_out: is given a verdict and a datagram.
         @param drop: is told of each datagram that will not be.
         """
@@ -100,12 +103,23 @@ class Verdicts(Generic[K, V]):
     def _begin(self, key: K) -> _Verdict[V] | None:
         if self._pending >= self._most:
             return None
-        if key in self._verdicts:
+        before = self._verdicts.get(key)
+        if before is not None:
             self._forget(key)
         elif len(self._verdicts) >= self._size:
             self._forget(next(iter(self._verdicts)))
-        finding = self._find(key)
-        self._verdicts[key] = verdict = _Verdict[V]()
+        verdict = _Verdict[V]()
+        try:
+            finding = self._find(key, None if before is None else before.value)
+        except Refusal:
+            verdict.expires = self._clock.seconds() + REFUSED_LIFETIME
+            self._verdicts[key] = verdict
+            return verdict
+        self._verdicts[key] = verdict
+        if not isinstance(finding, Deferred):
+            verdict.value = finding
+            verdict.expires = self._clock.seconds() + LIFETIME
+            return verdict
         self._pending += 1
         verdict.finding = finding
         finding.addCallbacks(

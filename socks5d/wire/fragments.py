@@ -53,6 +53,9 @@ class Reassembly:
         if position == 1:
             self.abandon()
             self._address = header.address
+        elif position == self._highest and header.address == self._address:
+            # The network's copy of the one before: not lower, so nothing is given up.
+            return None
         elif position != self._highest + 1 or header.address != self._address:
             self.abandon()
             return None

@@ -42,6 +42,7 @@ KEYS = [
     "received",
     "sent",
     "dropped",
+    "refused",
     "seconds",
 ]
 HOSTILE = [
@@ -134,6 +135,7 @@ def test_a_granted_session_is_recorded(tmp_path: Path) -> None:
         "received": 7,
         "sent": 7,
         "dropped": 0,
+        "refused": None,
     }
 
 

@@ -171,7 +171,7 @@ def test_rules_are_asked_for_every_destination() -> None:
                 assert association.ask(host, port) == b"still there?"
         record = seen.record()
     assert (record.dropped, record.received) == (3, 36)
-    assert record.rule == f"no --allow mentions it, for {denied[0]}:{denied[1]}"
+    assert record.refused == f"no --allow mentions it, for {denied[0]}:{denied[1]}"
 
 
 def test_a_ruleset_is_told_of_the_association_and_of_each_destination() -> None:
