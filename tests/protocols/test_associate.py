@@ -1,6 +1,7 @@
 """UDP ASSOCIATE over real sockets: destinations, strangers, fragments, and its end."""
 
 import errno
+import gc
 import os
 import selectors
 import socket
@@ -11,6 +12,7 @@ from contextlib import ExitStack
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from random import Random
+from unittest import mock
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
@@ -18,7 +20,9 @@ from twisted.internet.defer import Deferred, succeed
 from socks5d.egress import DirectEgress, FixedResolver
 from socks5d.interfaces import IRuleset
 from socks5d.model import NO_OPINION, Command, Decision, Outcome, Request, Verdict
+from socks5d.net.poller import poller_of
 from socks5d.parameters import Filtering, Limits, LocalAddresses, Timeouts, UDPParameters
+from socks5d.relay import verdicts
 from socks5d.rules import Chain, ClientRules, DestinationRules, parse_destination, parse_network
 from socks5d.wire import socks5
 from socks5d.wire.address import Address, IPAddress
@@ -692,3 +696,98 @@ def test_first_fragments_without_end_cost_nothing(count: int) -> None:
         # They did arrive at the relay.
         assert int(server.wait_for(r"dropped=(\d+)")[1]) > 0.9 * count
     assert set(arrived) == {b"before", b"warm", b"between", b"after"}
+
+
+# What went wrong once.
+
+
+def test_another_clients_datagrams_do_not_pin_an_association() -> None:
+    arrived: list[bytes] = []
+
+    def note(_sock: socket.socket, data: bytes, _source: SocketAddress) -> None:
+        arrived.append(data)
+
+    with echoing() as (host, port), answering(note) as spy, proxy() as server:
+        with Associated(server) as victim, Associated(server, STRANGER) as other:
+            # By way of the server, whose address is the victim's too.
+            other.send(*victim.relay, to(*spy, b"in the victim's name"))
+            assert other.ask(host, port) == b"still there?"
+            assert victim.ask(host, port) == b"still there?"
+    assert arrived == []
+
+
+def test_without_filtering_who_was_sent_to_by_name_may_answer() -> None:
+    def by_name(request: Request) -> Decision:
+        permitted = request.name == "echo.example" or request.address is None
+        return Decision(Verdict.PERMIT if permitted else Verdict.DENY, "name", by_address=True)
+
+    egress = DirectEgress(
+        reactor, resolver=FixedResolver({"echo.example": [ip_address("127.0.0.1")]})
+    )
+    udp = UDPParameters(filtering=Filtering.NONE)
+    with echoing() as (_, port), proxy(ruleset=Deciding(by_name), egress=egress, udp=udp) as server:
+        with Associated(server) as association:
+            assert association.ask(b"echo.example", port) == b"still there?"
+
+
+def test_one_client_does_not_take_all_lookups() -> None:
+    resolver = Resolver({"echo.example": [ip_address("127.0.0.1")]}, held=True)
+    egress = DirectEgress(reactor, resolver=resolver)
+    with echoing() as (host, port), proxy(egress=egress, limits=Limits(threads=8)) as server:
+        for _ in range(2):
+            with Associated(server) as greedy:
+                for number in range(20):
+                    greedy.send(b"name-%d.example" % number, port, b"x")
+                assert greedy.ask(host, port) == b"still there?"
+        # It has left, but what it asked for is under way.
+        assert len(resolver.asked) == 2
+        with Associated(server, STRANGER) as modest:
+            modest.send(b"echo.example", port, b"mine")
+            assert modest.ask(host, port) == b"still there?"
+            assert resolver.asked[2:] == ["echo.example"]
+            in_reactor(resolver.answer)
+            assert modest.receive()[1] == b"mine"
+
+
+def test_a_flood_is_read_a_share_at_a_time() -> None:
+    with echoing() as (host, port), proxy() as server, Associated(server) as association:
+        association.ask(host, port)
+        datagram = to("192.0.2.1", 9, b"denied")
+        longest = 0
+        for _ in range(200):
+            for _ in range(100):
+                association.socket.sendto(datagram, association.relay)
+            longest = max(longest, in_reactor(lambda: len(poller_of(reactor)._readers)))
+        until_taken(association.relay)
+        assert longest <= 1
+        assert association.ask(host, port) == b"still there?"
+
+
+def test_a_flow_stays_with_its_address_while_its_name_has_it() -> None:
+    first, second = ip_address("127.0.0.1"), ip_address("127.0.0.2")
+    clock = reactor
+    names: dict[str, Sequence[IPAddress]] = {"echo.example": [first, second]}
+    egress = DirectEgress(reactor, resolver=FixedResolver(names))
+    with echoing("127.0.0.1") as (_, port), proxy(egress=egress) as server:
+        with Associated(server) as association:
+            assert association.ask(b"echo.example", port) == b"still there?"
+            names["echo.example"] = [second, first]
+            with mock.patch.object(verdicts, "LIFETIME", -1.0):
+                # From here on every verdict has expired when it is found.
+                in_reactor(lambda: expire(clock))
+                assert association.ask(b"echo.example", port) == b"still there?"
+
+
+def expire(clock: object) -> None:
+    """Make what associations remember a thing of the past."""
+    for each in gc.get_objects():
+        if isinstance(each, verdicts.Verdicts):
+            for verdict in each._verdicts.values():
+                verdict.expires = -1.0
+
+
+def test_all_zeros_are_not_told() -> None:
+    udp = UDPParameters(address=LocalAddresses(ip_address("0.0.0.0")))
+    with echoing() as (host, port), proxy(udp=udp) as server, Associated(server) as association:
+        assert association.relay[0] == "127.0.0.1"
+        assert association.ask(host, port) == b"still there?"

@@ -1,22 +1,25 @@
 """BIND over real sockets: the peer that is expected, strangers, and nobody at all."""
 
+import select
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from socks5d.egress import DirectEgress, FixedResolver
 from socks5d.model import Command, Decision, Outcome, Request, Verdict
-from socks5d.parameters import Strangers, Timeouts
+from socks5d.parameters import Limits, LocalAddresses, Strangers, Timeouts
 from socks5d.rules import DestinationRules, parse_destination
 from socks5d.wire import socks4, socks5
 from socks5d.wire.address import Address, IPAddress
 from tests.protocols.test_seams import Deciding
 from tests.support import client
 from tests.support.origins import receive_all, receive_exactly, reset
-from tests.support.running import PATIENCE, Observed, proxy, reactor
+from tests.support.running import PATIENCE, Observed, in_reactor, proxy, reactor
 from tests.support.running import Address as SocketAddress
 from tests.support.twistd import twistd
 
@@ -312,3 +315,52 @@ def test_socks_4_is_told_of_an_ipv4_address_or_of_none() -> None:
         with client.dial(server) as connection:
             reply = client.request4(connection, Address(b"six.example", 21), command=socks4.BIND)
             assert reply.code == socks4.REJECTED
+
+
+def test_an_expected_peer_that_resets_while_it_is_judged_is_waited_past() -> None:
+    judging: list[Deferred[Decision]] = []
+
+    def decide(request: Request) -> Any:
+        if request.peer is None:
+            return Decision(Verdict.PERMIT, "all", by_address=True)
+        judging.append(Deferred())
+        return judging[-1]
+
+    permit = Decision(Verdict.PERMIT, "all", by_address=True)
+    with proxy(ruleset=Deciding(decide)) as server:
+        connection, reply = ask(server, NEW)
+        with connection:
+            reset(come(reply))
+            wait_until(lambda: len(judging) == 1)
+            in_reactor(reactor.callLater, 0, lambda: None)
+            in_reactor(judging[0].callback, permit)
+            with come(reply) as peer:
+                wait_until(lambda: len(judging) == 2)
+                in_reactor(judging[1].callback, permit)
+                told = second(connection, NEW)
+                assert (told.code, told.bound.port) == (socks5.SUCCEEDED, peer.getsockname()[1])
+
+
+def wait_until(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not there():
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.002)
+
+
+def test_more_early_data_than_is_kept_ends_it_and_its_listener() -> None:
+    with proxy(limits=Limits(early=10)) as server:
+        connection, reply = ask(server, NEW)
+        with connection:
+            connection.sendall(b"x" * 100)
+            assert second(connection, NEW).code == socks5.GENERAL_FAILURE
+            assert gone(listening(reply))
+
+
+def test_all_zeros_are_not_told() -> None:
+    egress = DirectEgress(reactor, bind=LocalAddresses(ip_address("0.0.0.0")))
+    with proxy(egress=egress) as server:
+        connection, reply = ask(server, NEW)
+        with connection, come(reply):
+            assert reply.bound.host == ip_address("127.0.0.1")
+            assert second(connection, NEW).code == socks5.SUCCEEDED

@@ -50,11 +50,11 @@ class Associated:
         udp: socket.socket | None = None,
     ) -> None:
         """
-        @param host: the address the datagrams come from.
+        @param host: the address that the client connects and sends from.
         @param announced: DST.ADDR and DST.PORT; all zeros by default.
         @param udp: in the place of a socket of its own.
         """
-        self.control = client.dial(server)
+        self.control = socket.create_connection(server, PATIENCE, (host, 0))
         self.socket = udp if udp is not None else udp_socket(host)
         client.greet(self.control)
         wanted = announced if announced is not None else Address(ip_address("0.0.0.0"), 0)
