@@ -33,7 +33,7 @@ class Outcome(Enum):
     COMMAND_NOT_SUPPORTED = "command not supported"
     ADDRESS_TYPE_NOT_SUPPORTED = "address type not supported"
     # A denial for which SOCKS 4 has a code of its own.
-    IDENT_UNREACHABLE = "identd cannot be asked"
+    IDENT_UNREACHABLE = "identd gave no name"
     IDENT_MISMATCH = "identd names another user"
     # These end a session before there is a request to answer.
     NO_ACCEPTABLE_METHOD = "no acceptable method"

@@ -28,7 +28,6 @@ from socks5d.wire.parsed import WireError
 class IdentQuery(Protocol):
     """
     One question, on a connection of its own.
-
     """
 
     transport: ITCPTransport
@@ -42,27 +41,31 @@ class IdentQuery(Protocol):
         self._buffer = b""
         self._answer: UserID | Error | WireError | None = None
         self._asked: Deferred[UserID | Error] | None = None
+        self._over = False
 
     def answer(self) -> Deferred[UserID | Error]:
         """
-        @return: fires with a response about these ports, or fails with L{WireError}.
-            Cancelling it closes the connection.
+        @return: fires with a response about these ports, or fails with L{WireError}, once
+            the connection is gone.  Cancelling it closes the connection.
         """
-        asked: Deferred[UserID | Error] = Deferred(lambda _: self.transport.abortConnection())
+        asked: Deferred[UserID | Error] = Deferred(self._give_up)
         self._asked = asked
-        if self._answer is not None:
-            self._tell(self._answer)
+        if self._over:
+            self._tell()
         return asked
 
-    def _tell(self, answer: UserID | Error | WireError) -> None:
-        """The first answer is the one that counts."""
-        self._answer = answer
+    def _give_up(self, asked: Deferred[UserID | Error]) -> None:
+        self._asked = None
+        self.transport.abortConnection()
+
+    def _tell(self) -> None:
         asked, self._asked = self._asked, None
-        if asked is not None:
-            if isinstance(answer, WireError):
-                asked.errback(answer)
-            else:
-                asked.callback(answer)
+        if asked is None:
+            return
+        if isinstance(self._answer, (UserID, Error)):
+            asked.callback(self._answer)
+        else:
+            asked.errback(self._answer or WireError("closed without a response"))
 
     def connectionMade(self) -> None:
         """See L{Protocol}."""
@@ -80,16 +83,16 @@ class IdentQuery(Protocol):
             if parsed.value.ports != self._ports:
                 raise WireError("the response is about other ports")
         except WireError as error:
-            self._tell(error)
+            self._answer = error
         else:
-            self._tell(parsed.value)
+            self._answer = parsed.value
         # Whatever else it has to say is not read.
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See L{Protocol}."""
-        if self._answer is None:
-            self._tell(WireError("closed without a response"))
+        self._over = True
+        self._tell()
 
 
 class _Queries(Factory):
@@ -124,8 +127,11 @@ class IdentLookups:
         @return: the answer, or why there is none.
         """
         address, local = client.address, client.local
-        if address is None or local is None:
+        if address is None or local is None or isinstance(local.host, bytes):
             return Ident(problem="the client has no address to ask at")
+        if address.version != local.host.version:
+            # So a PROXY header says, in which case there is nothing to come from.
+            return Ident(problem="the client's address and ours are of two families")
         asking = Deferred.fromCoroutine(self._in_turn(address, client.port, local))
         try:
             response = await bounded(self._reactor, self._seconds, asking)

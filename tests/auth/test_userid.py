@@ -57,3 +57,27 @@ def test_an_empty_user_id_can_be_listed() -> None:
 
 def test_an_empty_list_lets_nobody_in() -> None:
     assert isinstance(answer(UserIDList([]), b"fred"), NotAuthenticated)
+
+
+@pytest.mark.parametrize("userid", [b"ops-", b"ops-ann", b"ops-\xff\n", b"ops-*"])
+def test_a_pattern_lets_in_under_the_name_that_was_given(userid: bytes) -> None:
+    name = userid.decode("utf-8", "surrogateescape")
+    assert answer(UserIDList(["fred", "ops-*"]), userid) == Authenticated(Identity(name, "userid"))
+
+
+@pytest.mark.parametrize("userid", [b"", b"ops", b"Ops-ann", b"xops-ann", b"*"])
+def test_what_no_pattern_matches_is_not_let_in(userid: bytes) -> None:
+    step = answer(UserIDList(["fred", "ops-*"]), userid)
+    assert isinstance(step, NotAuthenticated)
+    assert step.reason == "userid not listed"
+
+
+@pytest.mark.parametrize("userid", [b"", b"fred", b"\xff\n"])
+def test_a_star_lets_everybody_in_by_name(userid: bytes) -> None:
+    step = answer(UserIDList(["*"]), userid)
+    assert step == Authenticated(Identity(userid.decode("utf-8", "surrogateescape"), "userid"))
+
+
+@pytest.mark.parametrize("userid", [b"a*b", b"*"])
+def test_a_star_of_the_clients_is_no_pattern(userid: bytes) -> None:
+    assert isinstance(answer(UserIDList(["axb"]), userid), NotAuthenticated)

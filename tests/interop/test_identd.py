@@ -139,7 +139,7 @@ def test_where_no_identd_runs_clients_are_refused(option: str, told: str, tmp_pa
             assert (status, body) == (REFUSED_BY_PROXY, b"")
             assert told in complaint
             record = logged.record()
-    assert record["result"] == "identd cannot be asked"
+    assert record["result"] == "identd gave no name"
     assert (record["ident"], record["rule"]) == (None, "no ident: connection refused")
 
 
