@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.internet import error as errors
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, execute, fail, succeed
+from twisted.internet.defer import Deferred, execute, fail
 from twisted.internet.endpoints import TCP6ServerEndpoint, _TCPServerEndpoint
 from twisted.internet.error import (
     CannotListenError,
@@ -30,6 +30,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socks5d.bounded import Complaints
@@ -70,6 +71,7 @@ class StreamPort:
         self._factory = factory
         self._open = False
         self._paused = False
+        self._exhausted = False
         self._acceptable = False
         self._queued = False
         self._complaints = Complaints(poller.reactor, self._log)
@@ -94,7 +96,10 @@ class StreamPort:
             self._open = False
             self._poller.close(self._socket)
             self._factory.doStop()
-        return succeed(None)
+        # By the next turn the socket is closed, also where this one's events are not over.
+        stopped: Deferred[None] = Deferred()
+        self._poller.soon(lambda: stopped.callback(None))
+        return stopped
 
     def pauseProducing(self) -> None:
         """See L{IPushProducer}.  Clients wait in the kernel."""
@@ -102,10 +107,12 @@ class StreamPort:
 
     def resumeProducing(self) -> None:
         """See L{IPushProducer}."""
-        if self._paused:
-            self._paused = False
-            if self._acceptable and self._open:
-                self._queue_accepting()
+        self._paused = False
+        self._queue_accepting()
+
+    def _recovered(self) -> None:
+        self._exhausted = False
+        self._queue_accepting()
 
     def stopProducing(self) -> None:
         """See L{IProducer}."""
@@ -117,7 +124,7 @@ class StreamPort:
             self._accept()
 
     def _queue_accepting(self) -> None:
-        if not self._queued:
+        if not self._queued and self._acceptable and self._open:
             self._queued = True
             self._poller.soon(self._accept_next)
 
@@ -127,7 +134,7 @@ class StreamPort:
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS):
-            if self._paused or not self._open:
+            if self._paused or self._exhausted or not self._open:
                 return
             try:
                 accepted, peer = self._socket.accept()
@@ -137,8 +144,8 @@ class StreamPort:
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._complaints.warn(f"cannot accept: {error.strerror}")
-                    self._paused = True
-                    self._poller.reactor.callLater(PAUSE, self.resumeProducing)
+                    self._exhausted = True
+                    self._poller.reactor.callLater(PAUSE, self._recovered)
                     return
                 continue  # whoever it was has gone already
             accepted.setblocking(False)
@@ -154,7 +161,12 @@ class StreamPort:
         if protocol is None:
             accepted.close()
         else:
-            StreamSocket(self._poller, accepted, peer).start(protocol)
+            stream = StreamSocket(self._poller, accepted, peer)
+            try:
+                stream.start(protocol)
+            except Exception:  # noqa: BLE001 (the next client is not to blame)
+                self._log.failure("a protocol failed at its beginning")
+                stream.fail(Failure())
 
 
 @implementer(IStreamServerEndpoint)
@@ -239,9 +251,12 @@ class _Attempt:
         self._factory = factory
         self.result: Deferred[IProtocol] = Deferred(lambda _: self._end())
         self._late = poller.deadlines.after(seconds, self._timed_out)
-        poller.watch(connecting.fileno(), self._event)
         number = connecting.connect_ex(target)
-        if number not in (0, errno.EINPROGRESS):
+        # Not before: one that is not connecting would be told that it can be written to.
+        self._watched = number in (0, errno.EINPROGRESS)
+        if self._watched:
+            poller.watch(connecting.fileno(), self._event)
+        else:
             poller.soon(lambda: self._failed(_connect_error(number)))
 
     def _timed_out(self) -> None:
@@ -255,13 +270,22 @@ class _Attempt:
                 return
         if not events & OUT:
             return
-        self._late.cancel()
-        protocol = self._factory.buildProtocol(endpoint_address("TCP", self._target))
-        if protocol is None:
-            self._failed(ConnectError(string="the factory made no protocol"))
+        try:
+            protocol = self._factory.buildProtocol(endpoint_address("TCP", self._target))
+        except Exception as error:  # noqa: BLE001 (told to whoever connects)
+            self._failed(error)
             return
+        if protocol is None:
+            self._failed(errors.NoProtocol())
+            return
+        self._late.cancel()
         stream = StreamSocket(self._poller, self._socket, self._target)
-        stream.start(protocol, events)
+        try:
+            stream.start(protocol, events)
+        except Exception as error:  # noqa: BLE001 (told to whoever connects)
+            stream.fail(Failure())
+            self.result.errback(error)
+            return
         self.result.callback(protocol)
         stream.read_on()
 
@@ -272,8 +296,10 @@ class _Attempt:
 
     def _end(self) -> None:
         self._late.cancel()
-        if self._socket.fileno() >= 0:
+        if self._watched:
             self._poller.close(self._socket)
+        else:
+            self._socket.close()
 
 
 def _connect_error(number: int) -> ConnectError:

@@ -84,15 +84,14 @@ class Poller:
         self._serving = False
         self._closing: list[socket] = []
         self._polling = False
-        self._reading = False
 
     def watch(self, descriptor: int, handler: Handler) -> None:
         """
         @param descriptor: a socket's, which is from now on watched until it closes.
         @param handler: is told of its events, as epoll has them.
         """
-        if not self._reading:
-            self._reading = True
+        if self not in self.reactor.getReaders():
+            # The first time, or because the reactor has dropped all it had.
             self.reactor.addReader(self)
         self._handlers[descriptor] = handler
         self._epoll.register(descriptor, IN | OUT | select.EPOLLRDHUP | select.EPOLLET)
@@ -147,8 +146,13 @@ class Poller:
         readers = self._readers
         for _ in range(min(TURNS, len(readers))):
             read = readers.popleft()
-            if read(SHARE):
-                readers.append(read)
+            try:
+                more = read(SHARE)
+            except BaseException:  # noqa: BLE001 (the next is not to blame)
+                self._log.failure("datagrams could not be read")
+            else:
+                if more:
+                    readers.append(read)
         if readers:
             self._serve_soon()
 
@@ -158,7 +162,7 @@ class Poller:
         for call in calls:
             try:
                 call()
-            except Exception:  # noqa: BLE001 (the next call is not to blame)
+            except BaseException:  # noqa: BLE001 (the next call is not to blame)
                 self._log.failure("a call failed")
 
     # IReadDescriptor
@@ -183,7 +187,7 @@ class Poller:
                     continue
                 try:
                     handler(events)
-                except Exception:  # noqa: BLE001 (the next event's handler is not to blame)
+                except BaseException:  # noqa: BLE001 (the next handler is not to blame)
                     self._log.failure("an event could not be dealt with")
             if self._readers and not self._serving:
                 self._serve()
@@ -195,8 +199,7 @@ class Poller:
                     each.close()
 
     def connectionLost(self, reason: object = CONNECTION_DONE) -> None:
-        """See L{IReadDescriptor}.  The reactor ends, and everything with it."""
-        self._reading = False
+        """See L{IReadDescriptor}.  The reactor reads it no more, until something new is watched."""
 
 
 _pollers: WeakKeyDictionary[Any, Poller] = WeakKeyDictionary()

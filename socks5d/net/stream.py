@@ -8,7 +8,7 @@ connection can be taken over whole, by something that moves octets by means of i
 
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -154,13 +154,7 @@ class StreamSocket:
             if not count:
                 self._end_of_stream()
                 return
-            try:
-                self.protocol.dataReceived(bytes(buffer[:count]))
-            except Exception:  # noqa: BLE001 (as Twisted has it)
-                failure = Failure()
-                self._log.failure("a protocol failed, and loses its connection", failure)
-                self._lost(failure)
-                return
+            self._tell(self.protocol.dataReceived, bytes(buffer[:count]))
             if not self._reading:
                 return
             if count < BUFFER and not self._ending:
@@ -189,12 +183,24 @@ class StreamSocket:
         if not IHalfCloseableProtocol.providedBy(self.protocol):
             self._lost(ConnectionDone())
             return
+        self._tell(self.protocol.readConnectionLost)
+
+    def _tell(self, call: Callable[..., object], *arguments: object) -> None:
+        """Call somebody's code.  What raises loses its connection, as Twisted has it."""
         try:
-            self.protocol.readConnectionLost()
-        except Exception:  # noqa: BLE001 (as Twisted has it)
+            call(*arguments)
+        except Exception:  # noqa: BLE001 (a stranger's code)
             failure = Failure()
             self._log.failure("a protocol failed, and loses its connection", failure)
             self._lost(failure)
+
+    def fail(self, failure: Failure) -> None:
+        """
+        End it: something that ought to deal with it failed.
+
+        @param failure: what the protocol is told.
+        """
+        self._lost(failure)
 
     def _lost(self, reason: Failure | BaseException) -> None:
         """The connection is over."""
@@ -272,7 +278,7 @@ class StreamSocket:
             return
         if self._producer is not None and (not self._streaming or self._paused_producer):
             self._paused_producer = False
-            self._producer.resumeProducing()
+            self._tell(self._producer.resumeProducing)
             if not self._streaming and self._producer is not None and not self._waiting:
                 self.poller.soon(self._flushed)
         elif self.disconnecting:
@@ -290,12 +296,7 @@ class StreamSocket:
             self._log.debug("the connection was over before its writing side was")
         if not IHalfCloseableProtocol.providedBy(self.protocol):
             return
-        try:
-            self.protocol.writeConnectionLost()
-        except Exception:  # noqa: BLE001 (as Twisted has it)
-            failure = Failure()
-            self._log.failure("a protocol failed, and loses its connection", failure)
-            self._lost(failure)
+        self._tell(self.protocol.writeConnectionLost)
 
     # Its end.
 

@@ -1,5 +1,6 @@
 """Straight out: which family, which source, how long; on a reactor that only takes notes."""
 
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
@@ -11,13 +12,20 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from socks5d.egress import DirectEgress, FixedResolver
+from socks5d.egress import DirectEgress, FixedResolver, direct
 from socks5d.interfaces import IEgress
+from socks5d.net import StreamClientEndpoint, poller
 from socks5d.parameters import LocalAddresses, Timeouts
 from socks5d.wire.address import IPAddress
 
 FOUR, OTHER, SIX = (ip_address(text) for text in ("192.0.2.1", "192.0.2.2", "2001:db8::1"))
 SOURCE = LocalAddresses.of([ip_address("192.0.2.99"), ip_address("2001:db8::99")])
+
+
+@pytest.fixture(autouse=True)
+def no_poller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are made by the reactor, which takes notes of them."""
+    monkeypatch.setattr(poller, "_HAS_EPOLL", False)
 
 
 class Egress:
@@ -141,6 +149,73 @@ def test_cancelling_stops_every_connection() -> None:
     egress.reactor.advance(0)
     assert [each.stoppedConnecting for each in egress.reactor.connectors] == [True, True]
     assert egress.heard[0].check(CancelledError)
+
+
+# Where there is a poller.
+
+
+class Endpoint(StreamClientEndpoint):
+    """
+    Takes notes, and connects to nowhere.
+
+    @cvar made: all there are, in order.
+    """
+
+    made: list["Endpoint"] = []
+
+    def __init__(self, reactor: Any, *arguments: Any) -> None:
+        super().__init__(reactor, *arguments)
+        self.reactor = reactor
+        self.arguments = arguments
+        self.cancelled = False
+        self.result: Deferred[Any] = Deferred(self._cancel)
+        self.factory: Any = None
+        self.made.append(self)
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        self.factory = protocolFactory
+        return self.result
+
+    def _cancel(self, result: Deferred[Any]) -> None:
+        self.cancelled = True
+
+
+@pytest.fixture
+def endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Endpoint]]:
+    """There is a poller; gives the endpoints that are made."""
+    monkeypatch.setattr(poller, "_HAS_EPOLL", True)
+    monkeypatch.setattr(direct, "StreamClientEndpoint", Endpoint)
+    monkeypatch.setattr(Endpoint, "made", [])
+    yield Endpoint.made
+
+
+@pytest.mark.parametrize(("address", "source"), [(FOUR, "192.0.2.99"), (SIX, "2001:db8::99")])
+def test_connections_are_made_on_the_poller_where_there_is_one(
+    endpoints: list[Endpoint], address: IPAddress, source: str
+) -> None:
+    with_source, without = Egress(SOURCE), Egress()
+    for egress in (with_source, without):
+        egress.connect(address, port=8443)
+        assert egress.dialled() == []
+    assert [each.arguments for each in endpoints] == [
+        (address, 8443, 7, ip_address(source)),
+        (address, 8443, 7, None),
+    ]
+    assert [each.reactor for each in endpoints] == [with_source.reactor, without.reactor]
+
+
+def test_on_the_poller_several_addresses_race_too(endpoints: list[Endpoint]) -> None:
+    egress = Egress()
+    egress.connect(FOUR, OTHER, SIX)
+    egress.reactor.advance(0.5)
+    assert [each.arguments[0] for each in endpoints] == [FOUR, SIX]
+    endpoints[0].result.errback(error.ConnectionRefusedError(111))
+    assert endpoints[2].arguments[0] == OTHER
+    protocol = endpoints[1].factory.buildProtocol(None)
+    endpoints[1].result.callback(protocol)
+    assert egress.heard == egress.made == [protocol]
+    egress.reactor.advance(0)
+    assert [each.cancelled for each in endpoints] == [False, False, True]
 
 
 def test_names_go_to_the_resolver_that_was_given() -> None:

@@ -35,7 +35,6 @@ def test_a_sequence_in_its_order_is_one_datagram(pieces: list[bytes]) -> None:
     [
         pytest.param([2 | END], id="no beginning"),
         pytest.param([1, 3 | END], id="one left out"),
-        pytest.param([1, 2, 2 | END], id="one twice"),
         pytest.param([1, 2, 4, 3 | END], id="out of order"),
         pytest.param([END], id="position 0"),
         pytest.param([1, 1, 3 | END], id="begun anew, and one left out"),
@@ -45,6 +44,25 @@ def test_what_is_no_whole_sequence_is_dropped(frags: list[int]) -> None:
     queue = Reassembly()
     assert feed(queue, *((frag, b"x") for frag in frags)) == []
     assert queue.octets == 0
+
+
+@pytest.mark.parametrize("again", [2, 2 | END])
+def test_one_that_comes_twice_counts_once(again: int) -> None:
+    """As the network may copy it: it is not lower than the highest so far."""
+    queue = Reassembly()
+    assert feed(queue, (1, b"a"), (2, b"b"), (again, b"B"), (again, b"B")) == []
+    assert (len(queue), queue.octets) == (2, 2)
+    assert feed(queue, (3 | END, b"c")) == [b"abc"]
+    # When the sequence is complete it is one of none.
+    assert feed(queue, (3 | END, b"c")) == []
+    assert len(queue) == 0
+
+
+def test_one_that_comes_twice_to_another_destination_abandons() -> None:
+    queue = Reassembly()
+    feed(queue, (1, b"a"), (2, b"b"))
+    assert queue.add(Header(2, THERE), b"b") is None
+    assert len(queue) == 0
 
 
 def test_a_lower_position_abandons_and_the_first_begins_anew() -> None:
@@ -75,6 +93,37 @@ def test_an_abandoned_queue_holds_nothing() -> None:
     assert feed(queue, (2 | END, b"d")) == []
 
 
+@pytest.mark.parametrize(
+    ("frags", "held"),
+    [
+        pytest.param([], 0, id="nothing"),
+        pytest.param([1], 1, id="a beginning"),
+        pytest.param([1, 2, 3], 3, id="no end"),
+        pytest.param([1, 2 | END], 0, id="a whole sequence"),
+        pytest.param([1 | END], 0, id="a whole sequence of one"),
+        pytest.param([1, 2, 4], 0, id="one left out"),
+        pytest.param([1, 2, 2], 2, id="one twice"),
+        pytest.param([1, 2, 1], 1, id="begun anew"),
+        pytest.param([2], 0, id="no beginning"),
+    ],
+)
+def test_its_length_is_how_many_it_holds(frags: list[int], held: int) -> None:
+    queue = Reassembly()
+    # Even if they are empty: a fragment is not what it carries.
+    feed(queue, *((frag, b"") for frag in frags))
+    assert len(queue) == held
+    queue.abandon()
+    assert len(queue) == 0
+
+
+def test_a_sequence_that_is_too_large_is_not_held() -> None:
+    queue = Reassembly()
+    feed(queue, (1, bytes(MAX_DATAGRAM)))
+    assert len(queue) == 1
+    feed(queue, (2, b"x"))
+    assert len(queue) == 0
+
+
 @given(st.lists(st.tuples(st.integers(1, 255), st.binary(max_size=2000)), max_size=200))
 def test_whatever_comes_the_queue_is_bounded(fragments: list[tuple[int, bytes]]) -> None:
     queue = Reassembly()
@@ -82,3 +131,6 @@ def test_whatever_comes_the_queue_is_bounded(fragments: list[tuple[int, bytes]])
         whole = queue.add(Header(frag, HERE), data)
         assert whole is None or len(whole) <= MAX_DATAGRAM
         assert queue.octets <= MAX_DATAGRAM
+        # Positions are of 7 bits, and each is held once.
+        assert len(queue) <= 127
+        assert len(queue) > 0 or queue.octets == 0

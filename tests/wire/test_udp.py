@@ -1,11 +1,13 @@
 """The UDP request header: a datagram arrives whole or not at all."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from socks5d.wire import udp
-from socks5d.wire.address import Address
+from socks5d.wire.address import Address, UnknownAddressType
 from socks5d.wire.parsed import WireError
 from tests.wire import cases
 from tests.wire.cases import Broken, Message
@@ -51,6 +53,66 @@ def test_any_datagram_has_a_header_or_is_an_error(octets: bytes, rsv: int) -> No
     assert udp.parse_header(octets[: parsed.end]) == parsed
     # RSV is not looked at.
     assert udp.parse_header(bytes((rsv, 255 - rsv)) + octets[2:]) == parsed
+
+
+# Where it ends, found without reading it.
+
+
+def outcome(find_end: Callable[[bytes], int], octets: bytes) -> object:
+    """Where the header ends, or all there is to the error."""
+    try:
+        return find_end(octets)
+    except WireError as error:
+        return type(error), error.reason, error.reply
+
+
+def parsed_end(octets: bytes) -> int:
+    return udp.parse_header(octets).end
+
+
+@pytest.mark.parametrize("row", ADDRESSES, ids=cases.label)
+def test_where_a_header_ends_is_found_at_any_length(row: Message) -> None:
+    octets = b"\0\0\0" + row.octets
+    for data in (b"", b"\0", bytes(65000)):
+        assert udp.header_end(octets + data) == len(octets)
+    for length in range(len(octets)):
+        assert outcome(udp.header_end, octets[:length]) == outcome(parsed_end, octets[:length])
+
+
+@pytest.mark.parametrize("row", cases.broken(cases.address), ids=cases.label)
+def test_an_unknown_address_type_has_no_end(row: Broken) -> None:
+    octets = b"\0\0\0" + row.octets
+    for data in (b"\0", b"\0" * 300):
+        with pytest.raises(UnknownAddressType):
+            udp.header_end(octets + data)
+
+
+@pytest.mark.parametrize("row", cases.broken(cases.address), ids=cases.label)
+def test_an_unknown_address_type_at_the_end_is_the_same_error(row: Broken) -> None:
+    octets = b"\0\0\0" + row.octets
+    assert outcome(udp.header_end, octets) == outcome(parsed_end, octets)
+
+
+@st.composite
+def _nearly_a_datagram(draw: st.DrawFn) -> bytes:
+    return draw(st.binary(min_size=3, max_size=3)) + draw(cases.hostile(cases.address))
+
+
+@given(st.one_of(st.binary(max_size=700), _nearly_a_datagram(), HEADERS.map(udp.encode_header)))
+def test_where_a_header_ends_is_what_the_parser_says(octets: bytes) -> None:
+    assert outcome(udp.header_end, octets) == outcome(parsed_end, octets)
+
+
+@given(HEADERS, HEADERS, st.binary(max_size=64))
+def test_what_stands_before_the_end_is_the_same_for_the_same_destination(
+    one: udp.Header, other: udp.Header, data: bytes
+) -> None:
+    def key(header: udp.Header) -> bytes:
+        octets = udp.encode_header(header) + data
+        return octets[3 : udp.header_end(octets)]
+
+    assert key(one) == key(udp.Header(other.frag, one.address))
+    assert (key(one) == key(other)) == (one.address == other.address)
 
 
 @given(HEADERS, st.binary(max_size=64))
