@@ -88,7 +88,7 @@ class Poller:
     def watch(self, descriptor: int, handler: Handler) -> None:
         """
         @param descriptor: a socket's, which is from now on watched until it closes.
-        @param handler: is told of its events, as epoll has them.
+        @param handler: is told of its events, as epoll has them; see L{connectionLost} too.
         """
         if self not in self.reactor.getReaders():
             # The first time, or because the reactor has dropped all it had.
@@ -199,7 +199,18 @@ class Poller:
                     each.close()
 
     def connectionLost(self, reason: object = CONNECTION_DONE) -> None:
-        """See L{IReadDescriptor}.  The reactor reads it no more, until something new is watched."""
+        """
+        See L{IReadDescriptor}.  The reactor ends, and whatever is watched hears of it, where
+        its handler's object has a method C{reactor_ended}.
+        """
+        for handler in list(self._handlers.values()):
+            ended = getattr(getattr(handler, "__self__", None), "reactor_ended", None)
+            if ended is None:
+                continue
+            try:
+                ended()
+            except BaseException:  # noqa: BLE001 (the next is not to blame)
+                self._log.failure("the end of the reactor could not be dealt with")
 
 
 _pollers: WeakKeyDictionary[Any, Poller] = WeakKeyDictionary()

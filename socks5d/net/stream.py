@@ -202,6 +202,10 @@ class StreamSocket:
         """
         self._lost(failure)
 
+    def reactor_ended(self) -> None:
+        """The reactor ends, and takes its connections along."""
+        self._lost(ConnectionLost())
+
     def _lost(self, reason: Failure | BaseException) -> None:
         """The connection is over."""
         if not self.connected:

@@ -24,7 +24,7 @@ from socks5d.net.pipes import Pipe, Pipes
 from socks5d.net.poller import BUFFER, ENDING, ERROR, OUT, Poller
 from socks5d.net.stream import StreamSocket, Taken, reset_on_close
 from socks5d.relay.idle import IdleTimer
-from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE, ORIGIN_RESET
+from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE, ORIGIN_RESET, SHUTDOWN
 
 #: Reads in a row, before others have their turn.
 ROUNDS: Final = 8
@@ -396,6 +396,10 @@ class FastRelay:
         self._pump(direction)
 
     # The end.
+
+    def reactor_ended(self) -> None:
+        """The reactor ends, and takes both connections along."""
+        self._finish(SHUTDOWN, reset=True)
 
     def _lost(self, direction: FastDirection, *, at_source: bool) -> None:
         self._finish(
