@@ -106,6 +106,8 @@ class Limits:
     @ivar threads: names being resolved at once.
     @ivar attempts: second and further attempts to connect, each beside the first of
         its session, at once.
+    @ivar pipes: pipes that bulk goes through, at once; 0 to copy everything.  A stalled
+        relay can leave its pipe full, with up to a mebibyte in the kernel.
     @ivar associations: UDP associations of one client address (of IPv6, of one /64) at
         once.
     @ivar destinations: addresses of one association that are remembered, and as many
@@ -120,6 +122,7 @@ class Limits:
     lookups: int = field(default=1024, validator=ge(1))
     threads: int = field(default=32, validator=[ge(1), le(1024)])
     attempts: int = field(default=64, validator=ge(0))
+    pipes: int = field(default=64, validator=ge(0))
     associations: int = field(default=64, validator=ge(1))
     destinations: int = field(default=256, validator=ge(1))
     idents: int = field(default=4, validator=ge(1))

@@ -18,12 +18,13 @@ from socks5d.wire.address import Address
 RESERVED_DESCRIPTORS = 24
 #: What a session takes: the client's and the destination's.
 DESCRIPTORS_PER_SESSION = 2
+DESCRIPTORS_PER_PIPE = 2
 
 
 def within_descriptors(limits: Limits, descriptors: int) -> Limits:
     """
-    Share out file descriptors: a part at most for lookups and for attempts beside the
-    first, the rest for sessions.
+    Share out file descriptors: a part at most for lookups, for attempts beside the first
+    and for pipes, the rest for sessions.
 
     @param limits: what was set; C{sessions} 0 for as many as possible.
     @param descriptors: what the process may have open.
@@ -32,9 +33,11 @@ def within_descriptors(limits: Limits, descriptors: int) -> Limits:
     free = max(descriptors - RESERVED_DESCRIPTORS, 0)
     threads = max(min(limits.threads, free // 8), 1)
     attempts = min(limits.attempts, free // 8)
-    possible = max((free - threads - attempts) // DESCRIPTORS_PER_SESSION, 1)
+    pipes = min(limits.pipes, free // 16)
+    taken = threads + attempts + pipes * DESCRIPTORS_PER_PIPE
+    possible = max((free - taken) // DESCRIPTORS_PER_SESSION, 1)
     sessions = min(limits.sessions, possible) if limits.sessions else possible
-    return evolve(limits, sessions=sessions, threads=threads, attempts=attempts)
+    return evolve(limits, sessions=sessions, threads=threads, attempts=attempts, pipes=pipes)
 
 
 def make_ruleset(settings: Settings) -> IRuleset:

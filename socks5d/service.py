@@ -21,8 +21,9 @@ from socks5d.config import ConfigError, Settings
 from socks5d.egress import DirectEgress, is_own
 from socks5d.escape import one_line
 from socks5d.interfaces import ISessionObserver
-from socks5d.net import faster
+from socks5d.net import available, faster
 from socks5d.net.addresses import socket_address
+from socks5d.net.poller import poller_of
 from socks5d.policy import (
     make_authenticators,
     make_ruleset,
@@ -103,6 +104,8 @@ class SOCKSService(Service):
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = within_descriptors(settings.limits, descriptors)
         self.capacity = Capacity(limits.sessions, reactor, limits)
+        if available(reactor):
+            poller_of(reactor).pipes.limit = limits.pipes
         self._ident_lookups = IdentLookups(
             reactor,
             port=settings.ident_port,

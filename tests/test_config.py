@@ -86,6 +86,7 @@ addresses = 4
 lookups = 5
 threads = 6
 attempts = 7
+pipes = 11
 associations = 8
 destinations = 9
 idents = 10
@@ -163,6 +164,7 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
         lookups=5,
         threads=6,
         attempts=7,
+        pipes=11,
         associations=8,
         destinations=9,
         idents=10,

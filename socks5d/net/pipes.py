@@ -12,9 +12,6 @@ from typing import Final
 #: Octets that a pipe should hold.  An unprivileged user has a limit for all pipes
 #: (pipe-user-pages-soft), beyond which they hold less.
 SIZE: Final = 1 << 20
-#: Empty pipes that are kept.
-KEPT: Final = 64
-
 available: Final = hasattr(os, "splice") and hasattr(fcntl, "F_SETPIPE_SZ")
 
 
@@ -49,16 +46,18 @@ class Pipes:
     """
     Lends pipes.
 
+    @ivar limit: how many there may be, each of two descriptors.  As many as an
+        unprivileged user may have of full size are enough.
     @ivar lent: how many are out.
     """
 
-    __slots__ = ("_kept", "_limit", "lent")
+    __slots__ = ("_kept", "lent", "limit")
 
     def __init__(self, limit: int) -> None:
         """
-        @param limit: pipes that there may be, each of two descriptors.
+        @param limit: see above.
         """
-        self._limit = limit
+        self.limit = limit
         self._kept: list[Pipe] = []
         self.lent = 0
 
@@ -69,7 +68,7 @@ class Pipes:
         if self._kept:
             self.lent += 1
             return self._kept.pop()
-        if self.lent >= self._limit:
+        if self.lent >= self.limit:
             return None
         try:
             pipe = Pipe()
@@ -83,7 +82,7 @@ class Pipes:
         @param pipe: one that was lent; if it holds octets they are gone.
         """
         self.lent -= 1
-        if pipe.held or len(self._kept) >= KEPT:
+        if pipe.held or len(self._kept) + self.lent >= self.limit:
             pipe.close()
         else:
             self._kept.append(pipe)

@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from socks5d.deadlines import deadlines_of
 from socks5d.net import pipes
+from socks5d.parameters import Limits
 
 _HAS_EPOLL: Final = hasattr(select, "epoll")
 IN: Final = select.EPOLLIN if _HAS_EPOLL else 0
@@ -35,10 +36,6 @@ ERROR: Final = select.EPOLLERR if _HAS_EPOLL else 0
 
 #: Octets that are read from a stream at once.
 BUFFER: Final = 1 << 16
-
-#: Pipes at once; what does not get one is copied.  As many as an unprivileged user may
-#: have of full size, and no more: a stalled relay can leave its pipe full.
-PIPES: Final = 64
 
 #: Sockets that datagrams are read from in a turn, and datagrams of each.
 TURNS: Final = 8
@@ -73,7 +70,7 @@ class Poller:
         """
         self.reactor = reactor
         self.buffer = memoryview(bytearray(BUFFER))
-        self.pipes = pipes.Pipes(PIPES)
+        self.pipes = pipes.Pipes(Limits().pipes)
         self.now: float = reactor.seconds()
         self.deadlines = deadlines_of(reactor)
         self._epoll = select.epoll()
