@@ -53,7 +53,16 @@ from tests.support.running import (
 from tests.support.running import Address as SocketAddress
 
 OLD, NEW = "4", "5"
+
+
+@pytest.fixture(autouse=True)
+def lane() -> str:
+    """Once is enough: identd is asked by Twisted's transports, wherever the client comes."""
+    return "fast"
+
+
 LOG, REQUIRE = IdentMode.LOG, IdentMode.REQUIRE
+
 GRANTED = {OLD: socks4.GRANTED, NEW: socks5.SUCCEEDED}
 UNREACHABLE = {OLD: socks4.IDENTD_UNREACHABLE, NEW: socks5.NOT_ALLOWED}
 DENIED = {OLD: socks4.REJECTED, NEW: socks5.NOT_ALLOWED}
