@@ -91,6 +91,7 @@ class Recording(Protocol):
     @ivar address: what the factory was told, where a factory has made it.
     @ivar on_made: is called with this once there is a connection.
     @ivar on_data: is given this, once it is kept, with each piece.
+    @ivar on_lost: is called with this once the end is kept.
     """
 
     transport: Any
@@ -508,6 +509,7 @@ def test_nothing_is_delivered_once_the_end_is_asked_for(lane: str, side: str) ->
         protocol.receives(b"that is enough")
         far.sendall(b"and more")
         arrived(protocol)
+        protocol.do("resumeProducing")
         turns()
         assert protocol.data() == b"that is enough"
 
@@ -543,12 +545,15 @@ def test_nothing_is_delivered_once_it_is_aborted(lane: str, side: str) -> None:
         protocol.transport.abortConnection()
         far.sendall(b"too late")
         protocol.transport.resumeProducing()
+        protocol.transport.write(b"too late")
 
     with connected(lane, side, protocol) as far:
         in_reactor(abort)
         protocol.ends()
         turns()
         assert protocol.data() == b""
+        # Nor is anything sent.
+        assert receive_till_reset(far) == b""
 
 
 def test_the_far_ends_fin_is_the_end(lane: str, side: str) -> None:
@@ -814,6 +819,10 @@ def test_our_half_ends_behind_what_was_written_and_the_other_goes_on(
         for number in range(3):
             far.sendall(b"%d" % number)
             protocol.receives(b"012"[: number + 1])
+        # What has ended does not end again when a producer comes too late.
+        protocol.do("registerProducer", Pushing(protocol.transport, 1, ends=False), True)
+        protocol.do("unregisterProducer")
+        turns()
         if isinstance(protocol, HalfCloseable):
             assert protocol.said == ["write"]
         far.shutdown(socket.SHUT_WR)
@@ -846,6 +855,10 @@ def test_a_reset_behind_the_far_ones_fin_is_noticed(lane: str, side: str) -> Non
     with connected(lane, side, protocol) as far:
         far.shutdown(socket.SHUT_WR)
         protocol.until(lambda: protocol.said == ["read"])
+        # There is nothing to go on with, and it is not told a second time.
+        protocol.do("resumeProducing")
+        turns()
+        assert (protocol.said, protocol.lost) == (["read"], [])
         reset(far)
         assert protocol.ends().check(ConnectionLost)
 
@@ -1349,6 +1362,17 @@ def waiting(protocol: Recording) -> int:
     return int.from_bytes(answer, sys.byteorder)
 
 
+def until_waiting(protocol: Recording, far: socket.socket, size: int) -> None:
+    """Have so many octets there for a protocol, and not read."""
+    # The kernel's default may be too little room for them.
+    protocol.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+    far.sendall(MEBIBYTE[:size])
+    deadline = time.monotonic() + PATIENCE
+    while waiting(protocol) < size:
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.001)
+
+
 def fill(far: socket.socket) -> int:
     """Send as much as the kernel takes, so that the near end has as much as it can hold."""
     sent = 0
@@ -1375,14 +1399,16 @@ def test_a_turn_reads_no_more_while_more_and_more_comes(
     protocol.on_data = then
     with Scene() as scene:
         far = scene.connected(protocol)
-        sent, taken = 0, list[int]()
+        sent, taken = 0, list[list[int]]()
         for _ in range(8):
             sent += fill(far)
-            before = sum(map(len, protocol.pieces))
+            before = len(protocol.pieces)
             scene.reactor.turn()
-            taken.append(sum(map(len, protocol.pieces)) - before)
+            taken.append([len(piece) for piece in protocol.pieces[before:]])
         # What was left from the turn before, and, where that came to an end, what an event told of.
-        assert 0 < min(taken) <= max(taken) <= 2 * BUFFER
+        assert max(map(len, taken)) <= 2
+        assert max(sizes.count(BUFFER) for sizes in taken) == 1
+        assert all(sizes.count(BUFFER) <= 1 for sizes in taken)
         far.shutdown(socket.SHUT_WR)
         while not protocol.lost:
             if not scene.reactor.calls:
@@ -1401,9 +1427,7 @@ def test_what_one_event_told_of_is_all_delivered_though_none_tells_of_it_again(
     size = 3 * BUFFER // 2
     with Scene() as scene:
         far = scene.connected(protocol)
-        far.sendall(MEBIBYTE[:size])
-        while waiting(protocol) < size:
-            happened(protocol.transport.getHandle(), select.POLLIN)
+        until_waiting(protocol, far, size)
         scene.reactor.poll()
         assert len(protocol.data()) == (BUFFER if rounds == 1 else size)
         while scene.reactor.calls:
@@ -1414,6 +1438,71 @@ def test_what_one_event_told_of_is_all_delivered_though_none_tells_of_it_again(
         happened(protocol.transport.getHandle(), select.POLLIN)
         scene.reactor.poll()
         assert protocol.data()[size:] == b"more"
+
+
+@with_poller
+def test_what_was_to_be_read_in_the_next_turn_waits_while_it_is_paused(
+    lane: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "ROUNDS", 1)
+    protocol = Recording()
+    size = 5 * BUFFER // 2
+    with Scene() as scene:
+        far = scene.connected(protocol)
+        until_waiting(protocol, far, size)
+        scene.reactor.poll()
+        protocol.transport.pauseProducing()
+        scene.settle()
+        assert len(protocol.data()) == BUFFER
+        protocol.transport.resumeProducing()
+        protocol.transport.pauseProducing()
+        scene.settle()
+        assert len(protocol.data()) == BUFFER
+        protocol.transport.resumeProducing()
+        scene.settle()
+        assert protocol.data() == MEBIBYTE[:size]
+
+
+@with_poller
+def test_nothing_is_delivered_of_the_turn_that_it_is_aborted_in(lane: str) -> None:
+    protocol = Recording()
+    with Scene() as scene:
+        far = scene.connected(protocol)
+        protocol.transport.abortConnection()
+        protocol.transport.resumeProducing()
+        far.sendall(b"too late")
+        happened(protocol.transport.getHandle(), select.POLLIN)
+        # The rest of a turn, whose calls had been dealt with.
+        scene.reactor.poll()
+        assert (protocol.pieces, protocol.lost) == ([], [])
+        scene.settle()
+        assert [each.check(ConnectionAborted) for each in protocol.lost] == [ConnectionAborted]
+
+
+@with_poller
+@pytest.mark.parametrize("fin", [False, True])
+def test_what_is_told_with_a_connection_is_not_told_again_and_not_forgotten(
+    lane: str, fin: bool
+) -> None:
+    """One event says that it stands, that there is something to read, and that it ends."""
+    protocol = Recording()
+    with Scene() as scene, socket.create_server((FOUR, 0)) as listener:
+        host, port = listener.getsockname()
+        endpoint = StreamClientEndpoint(scene.reactor, ip_address(host), port)
+        results = results_of(endpoint.connect(Making(protocol)))
+        far = scene.keep(listener.accept()[0])
+        far.sendall(b"greeting")
+        if fin:
+            far.shutdown(socket.SHUT_WR)
+        (near,) = scene.poller._handlers
+        happened(near, select.POLLRDHUP if fin else select.POLLIN)
+        scene.reactor.poll()
+        assert results == [protocol]
+        assert protocol.data() == b"greeting"
+        assert [each.check(ConnectionDone) for each in protocol.lost] == [ConnectionDone] * fin
+        if not fin:
+            protocol.transport.abortConnection()
+            scene.settle()
 
 
 # Taking a connection over.
