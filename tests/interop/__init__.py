@@ -1,1 +1,1 @@
-"""Other people's clients, through the real twistd, to a real web server."""
+"""Other people's clients, through the real twistd, to real servers."""

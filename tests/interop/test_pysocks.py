@@ -7,21 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.interop.programs import DEADLINE, missing, sha256
+from tests.interop.programs import DEADLINE, sha256
 from tests.interop.webserver import WebServer
 from tests.support.running import Address
 
 Credentials = tuple[str, str] | None
-
-
-@pytest.fixture(scope="module")
-def socks() -> Any:
-    """The library."""
-    try:
-        import socks  # type: ignore[import-untyped]
-    except ImportError:
-        missing("PySocks", "python3-socks")
-    return socks
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import hashlib
 import random
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from tests.interop.programs import DEADLINE, require, sha256
+from tests.interop.programs import DEADLINE, require, sha256, wait_for_line
 
 #: How much each client moves each way, in octets.
 SIZE = 100_000_000
@@ -132,7 +131,7 @@ def nginx(folder: Path) -> Iterator[WebServer]:
             errors="replace",
         )
         try:
-            said = _wait_until_started(process)
+            said = wait_for_line(process, _STARTED)
             if said is None:
                 yield WebServer(root, blob, port4, port6)
                 return
@@ -141,22 +140,3 @@ def nginx(folder: Path) -> Iterator[WebServer]:
             process.terminate()
             process.wait(DEADLINE)
     raise AssertionError("nginx found no free ports")
-
-
-def _wait_until_started(process: "subprocess.Popen[str]") -> str | None:
-    """None once it listens; what it said when it ended instead."""
-    assert process.stderr is not None
-    late = threading.Timer(DEADLINE, process.kill)
-    late.start()
-    lines = []
-    try:
-        for line in process.stderr:
-            lines.append(line)
-            if _STARTED in line:
-                # It goes on writing there, and must not find the pipe full.
-                drain = threading.Thread(target=process.stderr.read, daemon=True)
-                drain.start()
-                return None
-        return "".join(lines)
-    finally:
-        late.cancel()
