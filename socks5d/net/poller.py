@@ -28,11 +28,19 @@ from socks5d.parameters import Limits
 _HAS_EPOLL: Final = hasattr(select, "epoll")
 IN: Final = select.EPOLLIN if _HAS_EPOLL else 0
 OUT: Final = select.EPOLLOUT if _HAS_EPOLL else 0
-#: What says that reading will meet an end: of the stream, or of the connection.
-ENDING: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR if _HAS_EPOLL else 0
+#: What says that a read may stop short of everything: at an end of the stream or of the
+#: connection, or at urgent data.
+ENDING: Final = (
+    select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI if _HAS_EPOLL else 0
+)
 #: What says that a connection attempt may have failed.
 FAILED: Final = select.EPOLLHUP | select.EPOLLERR if _HAS_EPOLL else 0
 ERROR: Final = select.EPOLLERR if _HAS_EPOLL else 0
+
+#: What every socket is registered for, once.
+WATCHED: Final = (
+    IN | OUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET if _HAS_EPOLL else 0
+)
 
 #: Octets that are read from a stream at once.
 BUFFER: Final = 1 << 16
@@ -91,7 +99,9 @@ class Poller:
             # The first time, or because the reactor has dropped all it had.
             self.reactor.addReader(self)
         self._handlers[descriptor] = handler
-        self._epoll.register(descriptor, IN | OUT | select.EPOLLRDHUP | select.EPOLLET)
+        self._epoll.register(
+            descriptor, IN | OUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
+        )
 
     def hand_over(self, descriptor: int, handler: Handler) -> None:
         """

@@ -46,7 +46,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogEvent, LogLevel
+from twisted.logger import LogEvent, LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -76,6 +76,15 @@ def side(request: pytest.FixtureRequest) -> str:
     """Which end of the connection is ours."""
     which: str = request.param
     return which
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_fails() -> Iterator[None]:
+    """No failure is logged but of this module's own making."""
+    with capturedLogs() as logs:
+        yield
+    found = [event.get("log_failure") or event.get("failure") for event in logs]
+    assert [each for each in found if each is not None and not each.check(RuntimeError)] == []
 
 
 # What stands at the ends of a connection.
@@ -408,6 +417,33 @@ def test_what_comes_with_the_connection_is_not_lost(lane: str, side: str) -> Non
             assert results == [(protocol, b"")]
     assert protocol.data() == MEBIBYTE[:5000]
     assert [each.check(ConnectionDone) for each in protocol.lost] == [ConnectionDone]
+
+
+def until_received(far: socket.socket) -> None:
+    """Wait until everything that was sent is there at the near end."""
+    deadline = time.monotonic() + PATIENCE
+    while any(fcntl.ioctl(far, termios.TIOCOUTQ, bytes(4))):
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.001)
+
+
+def test_what_comes_behind_urgent_data_is_delivered_with_what_came_before(
+    lane: str, side: str
+) -> None:
+    """As Telnet and FTP send it to interrupt something; the kernel reads no further at once."""
+    protocol = Recording()
+
+    def send() -> None:
+        far.sendall(b"before")
+        far.send(b"!", socket.MSG_OOB)
+        far.sendall(b"after")
+        until_received(far)
+
+    with connected(lane, side, protocol) as far:
+        in_reactor(send)
+        for _ in range(3):
+            turns()
+        assert protocol.data() == b"beforeafter"
 
 
 def test_octets_come_out_in_the_order_they_were_written(lane: str, side: str) -> None:
@@ -1308,6 +1344,23 @@ class Turning(MemoryReactorClock):
         self.poll()
 
 
+def queued(where: Address) -> int:
+    """How many clients wait to be accepted."""
+    number = f":{where[1]:04X}"
+    for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:]):
+        if fields[1].endswith(number) and fields[3] == "0A":
+            return int(fields[4].partition(":")[2], 16)
+    raise AssertionError("nobody listens there")
+
+
+def until_queued(where: Address, count: int) -> None:
+    """Wait until so many clients wait to be accepted."""
+    deadline = time.monotonic() + PATIENCE
+    while queued(where) != count:
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.001)
+
+
 class Scene:
     """Connections on a reactor of a test's."""
 
@@ -1348,7 +1401,11 @@ class Scene:
         return port, (port.getHost().host, port.getHost().port)
 
     def dial(self, address: Address) -> socket.socket:
-        return self.keep(socket.create_connection(address, PATIENCE))
+        """Somebody comes, and waits to be accepted."""
+        before = queued(address)
+        far = self.keep(socket.create_connection(address, PATIENCE))
+        until_queued(address, before + 1)
+        return far
 
     def settle(self) -> None:
         """Make turns until there is nothing to do at once."""
@@ -1610,6 +1667,37 @@ def test_it_has_no_more_time_and_no_less(lane: str) -> None:
         assert [result.check(error.TimeoutError) for result in results] == [error.TimeoutError]
         scene.settle()
         assert scene.reactor.getDelayedCalls() == []
+
+
+@with_poller
+@pytest.mark.parametrize("how", ["stands", "is refused", "is given up"])
+def test_the_time_that_it_had_is_nothing_once_it_is_decided(lane: str, how: str) -> None:
+    protocol = Recording()
+    with Scene() as scene, ExitStack() as stack:
+        if how == "is given up":
+            host, port = stack.enter_context(unanswering())
+        else:
+            listener = stack.enter_context(socket.create_server((FOUR, 0)))
+            host, port = listener.getsockname()
+        if how == "is refused":
+            listener.close()
+        connecting = StreamClientEndpoint(scene.reactor, ip_address(host), port, 7).connect(
+            Making(protocol)
+        )
+        results = results_of(connecting)
+        if how == "is given up":
+            connecting.cancel()
+        while not results:
+            happened(scene.poller, select.POLLIN)
+            scene.reactor.turn()
+        scene.settle()
+        assert scene.reactor.getDelayedCalls() == []
+        scene.reactor.advance(8)
+        assert len(results) == 1
+        assert (protocol.made, protocol.lost) == (int(how == "stands"), [])
+        if how == "stands":
+            protocol.transport.abortConnection()
+            scene.settle()
 
 
 def test_a_connection_that_is_given_up_leaves_nothing(lane: str) -> None:
@@ -1917,19 +2005,6 @@ def test_a_factory_that_makes_no_protocol_turns_a_client_away(lane: str) -> None
     assert in_reactor(descriptors) == before
 
 
-def until_queued(where: Address, count: int) -> None:
-    """Wait until so many clients wait to be accepted."""
-    number = f":{where[1]:04X}"
-    deadline = time.monotonic() + PATIENCE
-    while not any(
-        int(fields[4].partition(":")[2], 16) == count
-        for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
-        if fields[1].endswith(number) and fields[3] == "0A"
-    ):
-        assert time.monotonic() < deadline
-        select.select([], [], [], 0.001)
-
-
 @pytest.fixture
 def burst(lane: str) -> Iterator[Callable[..., Any]]:
     """Clients that a port finds waiting, all at once."""
@@ -1986,17 +2061,20 @@ def test_a_factory_that_fails_turns_one_client_away(
 
 
 def test_a_protocol_that_fails_at_its_beginning_keeps_no_other_client_waiting(
-    burst: Callable[..., Any], logs: Sequence[LogEvent]
+    lane: str, burst: Callable[..., Any], logs: Sequence[LogEvent]
 ) -> None:
     protocols = [Recording() for _ in range(3)]
     protocols[0].on_made = _fails
     far = burst(Making(*protocols), 3)
     turns()
-    made = [protocol.made for protocol in protocols]
+    assert [protocol.made for protocol in protocols] == [1] * 3
     assert len(failures(logs)) == 1
+    if lane == "fast":
+        # Twisted leaves that one as it is.
+        assert protocols[0].ends().check(RuntimeError)
+        assert far[0].recv(1) == b""
     for each in far:
         each.close()
-    assert made == [1] * 3
     for protocol in protocols[1:]:
         protocol.ends()
 
@@ -2049,14 +2127,17 @@ def test_a_port_that_is_paused_in_the_midst_of_a_burst_accepts_no_more(lane: str
 def test_a_turn_accepts_no_more_while_more_and_more_come(lane: str) -> None:
     protocols = [Recording() for _ in range(4 * ACCEPTS)]
     with Scene() as scene:
-        _, address = scene.listening(Making(*protocols))
+        port, address = scene.listening(Making(*protocols))
         made, dialled = 0, 0
         for number in range(1, 4):
             # Events tell of more, and there are always some left from before.
             while dialled < number * ACCEPTS + 10:
                 scene.dial(address)
                 dialled += 1
-            until_queued(address, dialled - made)
+            # Nor by one who wavers.
+            for _ in range(3):
+                port.pauseProducing()
+                port.resumeProducing()
             scene.reactor.turn()
             made = sum(protocol.made for protocol in protocols)
             assert made == number * ACCEPTS
@@ -2101,16 +2182,19 @@ def test_without_descriptors_it_waits_a_while_and_says_so_once(
     lane: str, number: int, logs: Sequence[LogEvent]
 ) -> None:
     protocols = [Recording(), Recording()]
-    with exhausted([number] * 3, protocols) as (scene, _, address):
-        for _ in protocols:
-            scene.dial(address)
+    problems = [number] * 3
+    with exhausted(problems, protocols) as (scene, _, address):
+        scene.dial(address)
         scene.reactor.turn()
         for left in (2, 1, 0):
-            # It does not try again and again meanwhile.
+            # It does not try again and again meanwhile, not even where somebody else comes.
+            if left == 2:
+                scene.dial(address)
             scene.settle()
             scene.reactor.rightNow += PAUSE * 0.99
             scene.reactor.turn()
             scene.settle()
+            assert len(problems) == left
             assert [protocol.made for protocol in protocols] == [0, 0]
             assert len(scene.reactor.getDelayedCalls()) == 1
             scene.reactor.rightNow += PAUSE * 0.011
