@@ -7,6 +7,7 @@ counts.
 """
 
 import math
+import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -44,6 +45,9 @@ DEFAULT_LISTEN = ("tcp:1080:interface=127.0.0.1",)
 #: Whose PROXY headers are believed where nothing is set.
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
+#: Processes that can be asked for.
+MOST_WORKERS = 256
+
 T = TypeVar("T")
 
 
@@ -80,9 +84,11 @@ class Settings:
     @ivar commands: what is served.
     @ivar udp: how UDP associations are served.
     @ivar access_log: where JSON lines go, or None.
-    @ivar log_granted: whether twistd's log tells of sessions that were granted, too.
+    @ivar log_granted: whether twistd's log tells of sessions that were granted, too; None
+        for only where there is no access log.
     @ivar socks4: whether SOCKS 4 and 4a are served.
     @ivar socks5: whether SOCKS 5 is served.
+    @ivar workers: processes that serve; with 1 there is no other.
     @ivar timeouts: how long things may take.
     @ivar limits: how much there may be.
     """
@@ -107,9 +113,10 @@ class Settings:
     commands: frozenset[Command] = frozenset(Command)
     udp: UDPParameters = field(factory=UDPParameters)
     access_log: Path | None = None
-    log_granted: bool = True
+    log_granted: bool | None = None
     socks4: bool = True
     socks5: bool = True
+    workers: int = 1
     timeouts: Timeouts = field(factory=Timeouts)
     limits: Limits = field(factory=Limits)
 
@@ -215,6 +222,7 @@ KEYS = (
     *WORDS,
     "ident_port",
     "access_log",
+    "workers",
     *TABLES,
 )
 
@@ -270,6 +278,8 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
             values[key] = _ports(item)
         elif key == "ident_port":
             values[key] = _port(item)
+        elif key == "workers":
+            values[key] = _workers(item)
         elif key in WORDS:
             values[key] = _word(item, WORDS[key])
         elif key in TABLES:
@@ -331,6 +341,25 @@ def _port(item: Item) -> int:
     if low != high:
         raise ConfigError(f"{item.where}: must be one port")
     return low
+
+
+def _processors() -> int:
+    """Those that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _workers(item: Item) -> int:
+    if item.value == "auto":
+        return min(_processors(), MOST_WORKERS)
+    try:
+        count = int(item.value) if isinstance(item.value, (int, str)) else 0
+    except ValueError:
+        count = 0
+    if isinstance(item.value, bool) or not 1 <= count <= MOST_WORKERS:
+        raise ConfigError(f"{item.where}: must be 'auto' or a number from 1 to {MOST_WORKERS}")
+    return count
 
 
 def _word(item: Item, kind: type[Enum]) -> Enum:

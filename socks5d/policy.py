@@ -6,11 +6,11 @@ from attrs import evolve
 
 from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
 from socks5d.config import ConfigError, Settings
-from socks5d.interfaces import USERID, IAuthenticator, IRuleset
+from socks5d.interfaces import USERID, IAuthenticator, IRuleset, ISessionObserver
 from socks5d.parameters import Limits
 from socks5d.rules import Chain, ClientRules, DestinationRules, PermitUnprotected
 from socks5d.rules.chain import PERMIT_UNPROTECTED
-from socks5d.sessionlog import host_port
+from socks5d.sessionlog import AccessLog, SessionLog, host_port
 from socks5d.wire import socks5
 from socks5d.wire.address import Address
 
@@ -38,6 +38,14 @@ def within_descriptors(limits: Limits, descriptors: int) -> Limits:
     possible = max((free - taken) // DESCRIPTORS_PER_SESSION, 1)
     sessions = min(limits.sessions, possible) if limits.sessions else possible
     return evolve(limits, sessions=sessions, threads=threads, attempts=attempts, pipes=pipes)
+
+
+def share_out(limits: Limits, workers: int) -> Limits:
+    """
+    @param limits: what was set for all workers together.
+    @return: what one of them may have; a limit of sessions that is set is shared out.
+    """
+    return evolve(limits, sessions=-(-limits.sessions // workers))
 
 
 def make_ruleset(settings: Settings) -> IRuleset:
@@ -105,3 +113,17 @@ def open_to_strangers(settings: Settings, host: Address | None) -> str | None:
         f"{host_port(*host)} would be an open proxy: {remedy}, or --allow-from (from where), "
         "or listen on 127.0.0.1"
     )
+
+
+def make_observers(settings: Settings, access_log: AccessLog | None) -> list[ISessionObserver]:
+    """
+    @param access_log: the one that settings name, if they do.
+    @return: who is told of every session.
+    """
+    granted = settings.log_granted
+    if granted is None:
+        granted = access_log is None
+    observers: list[ISessionObserver] = [SessionLog(granted=granted)]
+    if access_log is not None:
+        observers.append(access_log)
+    return observers

@@ -1,17 +1,11 @@
 """The program as an L{IService<twisted.application.service.IService>}: settings to listeners."""
 
 import resource
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.endpoints import (
-    SSL4ServerEndpoint,
-    _TCPServerEndpoint,
-    _WrapperServerEndpoint,
-)
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,64 +13,19 @@ from twisted.python.failure import Failure
 from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.config import ConfigError, Settings
 from socks5d.egress import DirectEgress, is_own
-from socks5d.escape import one_line
 from socks5d.interfaces import ISessionObserver
+from socks5d.listening import accepted_address, announce, cannot_start, complain, make_endpoint
 from socks5d.net import available, faster
-from socks5d.net.addresses import socket_address
 from socks5d.net.poller import poller_of
-from socks5d.policy import (
-    make_authenticators,
-    make_ruleset,
-    open_to_strangers,
-    within_descriptors,
-)
+from socks5d.policy import make_authenticators, make_ruleset, within_descriptors
 from socks5d.protocols import Capacity, SOCKSFactory
 from socks5d.protocols.ident import IdentLookups
-from socks5d.proxyheader import FilteredEndpoint, endpoint_of
+from socks5d.protocols.shares import IShares
 from socks5d.rules import Protection
-from socks5d.sessionlog import host_port
 from socks5d.wire import socks4, socks5
-from socks5d.wire.address import UNSPECIFIED, Address
-from socks5d.wire.names import NotAName, canonical
 
 #: How long sessions that are ended at shutdown get to be gone, in seconds.
 ABORT_GRACE = 2.0
-
-
-class StartupError(SystemExit, Exception):
-    """
-    The service cannot start.
-
-    twistd takes note of an L{Exception} while it starts (it tells the parent of a
-    daemon, and removes the PID file) and then lets it through; as a L{SystemExit}
-    it ends the process with status 1 and without a traceback.
-    """
-
-    def __init__(self, text: str) -> None:
-        """
-        @param text: one line for the operator.
-        """
-        super().__init__(text)
-        self.code = 1
-
-
-def listening_address(endpoint: IStreamServerEndpoint) -> Address | None:
-    """
-    Where an endpoint will listen, as far as that can be told before it does.
-
-    @return: None for what has no IP address, or will only tell when it listens.
-    """
-    while isinstance(endpoint, (_WrapperServerEndpoint, FilteredEndpoint)):
-        endpoint = (
-            endpoint.inner if isinstance(endpoint, FilteredEndpoint) else endpoint._wrappedEndpoint
-        )
-    if not isinstance(endpoint, (_TCPServerEndpoint, SSL4ServerEndpoint)):
-        return None
-    try:
-        host = canonical(endpoint._interface) if endpoint._interface else UNSPECIFIED
-    except NotAName:
-        return None
-    return None if isinstance(host, str) else Address(host, endpoint._port)
 
 
 class SOCKSService(Service):
@@ -90,12 +39,22 @@ class SOCKSService(Service):
     _log = Logger()
 
     def __init__(
-        self, settings: Settings, reactor: Any, observers: Iterable[ISessionObserver] = ()
+        self,
+        settings: Settings,
+        reactor: Any,
+        observers: Iterable[ISessionObserver] = (),
+        *,
+        associations: IShares | None = None,
+        endpoints: Sequence[IStreamServerEndpoint] | None = None,
     ) -> None:
         """
         @param settings: what to do.
         @param reactor: the reactor to run on.
         @param observers: are told of every session.
+        @param associations: counts clients' UDP associations, where that is not done here
+            alone.
+        @param endpoints: where to listen, in the place of making them; one for each
+            C{settings.listen}.  Nothing is said about them then.
         @raise ConfigError: for settings that do not go together, or not here.
         """
         self.setName("socks5d")
@@ -103,7 +62,7 @@ class SOCKSService(Service):
         self._reactor = reactor
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = within_descriptors(settings.limits, descriptors)
-        self.capacity = Capacity(limits.sessions, reactor, limits)
+        self.capacity = Capacity(limits.sessions, reactor, limits, associations)
         if available(reactor):
             poller_of(reactor).pipes.limit = limits.pipes
         self._ident_lookups = IdentLookups(
@@ -125,22 +84,13 @@ class SOCKSService(Service):
         )
         self._ruleset = make_ruleset(settings)
         self._authenticators = make_authenticators(settings, reactor)
+        self._announcing = endpoints is None
+        if endpoints is None:
+            endpoints = [faster(make_endpoint(settings, reactor, each)) for each in settings.listen]
         self._listeners = [
-            (self._endpoint(each), self._factory(each, observers)) for each in settings.listen
+            (endpoint, self._factory(each, observers))
+            for endpoint, each in zip(endpoints, settings.listen, strict=True)
         ]
-
-    def _endpoint(self, description: str) -> IStreamServerEndpoint:
-        try:
-            endpoint = endpoint_of(self._reactor, description, self._settings.proxy_from)
-        except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
-            text = str(error) or type(error).__name__
-            if not isinstance(error, ValueError):
-                text = f"is no endpoint ({text}); IPv6 is written tcp6:1080:interface=\\:\\:1"
-            raise ConfigError(f"listen {description!r}: {text}") from None
-        advice = open_to_strangers(self._settings, listening_address(endpoint))
-        if advice is not None:
-            raise ConfigError(f"listen {description!r}: {advice}")
-        return faster(endpoint)
 
     def _factory(self, listener: str, observers: Iterable[ISessionObserver]) -> SOCKSFactory:
         settings = self._settings
@@ -194,36 +144,26 @@ class SOCKSService(Service):
         super().startService()
 
     def _listens(self, port: IListeningPort, listener: str) -> None:
-        host = socket_address(port.getHost())
-        advice = open_to_strangers(self._settings, host)
-        if advice is not None or not self._listening:
+        host = accepted_address(self._settings, port)
+        if not self._listening:
             port.stopListening()
-            raise ConfigError(advice or "the service has stopped")
+            raise ConfigError("the service has stopped")
         self.ports.append(port)
         if host is not None:
             self._protection.listeners.add(host)
         self.capacity.governs(port)
-        where = host_port(*host) if host is not None else "a socket without an address"
-        self._log.info("listening on {where} ({listener})", where=where, listener=listener)
-
-    def _problem(self, listener: str, failure: Failure) -> str:
-        text = one_line(f"socks5d: listen {listener!r}: {failure.getErrorMessage()}")
-        self._log.critical("{text}", text=text)
-        return text
+        if self._announcing:
+            announce(listener, host)
 
     def _stop_late(self, failure: Failure, listener: str) -> None:
         """A listener that took its time cannot listen after all."""
-        self._problem(listener, failure)
+        complain(listener, failure)
         self._reactor.stop()
 
     def _cannot_start(self, listener: str, failure: Failure) -> NoReturn:
         for port in self.ports:
             port.stopListening()
-        text = self._problem(listener, failure)
-        if sys.__stderr__ is not None:
-            # twistd has made a part of the log of sys.stderr by now.
-            sys.__stderr__.write(text + "\n")
-        raise StartupError(text)
+        cannot_start(complain(listener, failure))
 
     def stopService(self) -> Deferred[None]:
         """

@@ -165,6 +165,8 @@ class AccessLog:
     """
     The same records as JSON lines in a file.  When the file has been moved away (by
     logrotate, say) a new one is opened in its place.
+
+    @ivar path: the file, wherever it is now.
     """
 
     _log = Logger()
@@ -174,17 +176,19 @@ class AccessLog:
         path: Path,
         clock: IReactorTime,
         open_file: Callable[[Path], TextIOWrapper] | None = None,
+        opened: TextIOWrapper | None = None,
     ) -> None:
         """
         @param path: the file, which is appended to.
         @param clock: says when to look whether the file is still there.
         @param open_file: in the place of opening the file.
+        @param opened: the file, where it is open already.
         @raise OSError: when the file cannot be opened.
         """
-        self._path = path.absolute()
+        self.path = path.absolute()
         self._clock = clock
         self._open = open_file if open_file is not None else _append
-        self._file = self._open(self._path)
+        self._file = opened if opened is not None else self._open(self.path)
         self._looked = clock.seconds()
         self._complaints = Complaints(clock, self._log)
 
@@ -205,20 +209,28 @@ class AccessLog:
         """Close the file."""
         self._file.close()
 
+    def fileno(self) -> int:
+        """
+        @return: the open file's descriptor.
+        """
+        return self._file.fileno()
+
     def _reopen_if_moved(self) -> None:
-        now = self._clock.seconds()
-        if now - self._looked < REOPEN_INTERVAL:
-            return
-        self._looked = now
+        if self._clock.seconds() - self._looked >= REOPEN_INTERVAL:
+            self.reopen()
+
+    def reopen(self) -> None:
+        """Open the file anew, if it is not where it should be."""
+        self._looked = self._clock.seconds()
         try:
-            there = os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
+            there = os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
         except OSError:
             # Moved away, or its folder is out of reach since privileges were dropped.
             there = False
         if there:
             return
         try:
-            new = self._open(self._path)
+            new = self._open(self.path)
         except OSError as error:
             # No privilege any more, or another root directory: the old one still serves.
             self._complaints.warn(f"the access log cannot be opened anew: {error.strerror}")

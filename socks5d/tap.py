@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from twisted.application.service import IService
@@ -17,17 +16,21 @@ from twisted.python import usage
 from socks5d import __version__
 from socks5d.config import ConfigError, Item, Settings, make_settings, read_file
 from socks5d.escape import one_line
-from socks5d.interfaces import ISessionObserver
+from socks5d.memory import settle
 from socks5d.naming import authenticator_plugins, ruleset_plugins
+from socks5d.policy import make_observers
 from socks5d.service import SOCKSService
-from socks5d.sessionlog import AccessLog, SessionLog
+from socks5d.sessionlog import AccessLog
+from socks5d.signals import end_in_order, on_hang_up
+from socks5d.workers.supervisor import Supervisor
 
 
 class Options(usage.Options, AuthOptionMixin):
     """
     The command line.
 
-    @ivar settings: what it and the file say, once it is parsed.
+    @ivar given: what it and the file say, once it is parsed.
+    @ivar settings: the same, validated.
     """
 
     synopsis = "[options]"
@@ -44,6 +47,7 @@ class Options(usage.Options, AuthOptionMixin):
         super().__init__()
         self._items: list[tuple[str, Item]] = []
         self._file: list[tuple[str, Item]] = []
+        self.given: Sequence[tuple[str, Item]] = ()
         self.settings = Settings()
 
     def _add(self, key: str, value: str) -> None:
@@ -98,6 +102,10 @@ class Options(usage.Options, AuthOptionMixin):
         """Write a JSON line to this file at the end of each session."""
         self._items.append(("access_log", Item("--access-log", path)))
 
+    def opt_workers(self, count: str) -> None:
+        """Serve with this many processes, or with "auto", one for each processor. [default: 1]"""
+        self._items.append(("workers", Item("--workers", count)))
+
     def opt_config(self, path: str) -> None:
         """Read settings from this TOML file; options are added, or count more."""
         self._file.extend(read_file(Path(path)))
@@ -116,7 +124,8 @@ class Options(usage.Options, AuthOptionMixin):
         """
         try:
             super().parseOptions(options)
-            self.settings = make_settings([*self._file, *self._items])
+            self.given = (*self._file, *self._items)
+            self.settings = make_settings(self.given)
         except (usage.UsageError, ConfigError) as error:
             raise _failure(error) from None
 
@@ -143,27 +152,6 @@ def _failure(problem: object) -> SystemExit:
     return SystemExit(one_line(f"socks5d: {problem}"))
 
 
-def end_in_order(reactor: Any) -> None:
-    """
-    Make SIGTERM end the process with status 0 once everything is over.
-
-    Twisted stops the reactor too, but then has the process die of the signal.  One
-    that comes before the reactor runs is held back until then.
-
-    @param reactor: one that runs, for it sets its own handlers when it starts.
-    """
-    asked = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
-            reactor.callFromThread(reactor.stop)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
 def makeService(options: Options) -> IService:
     """
     See L{twisted.application.service.IServiceMaker}.
@@ -178,13 +166,24 @@ def makeService(options: Options) -> IService:
     # Loads what the resolver needs while there is still a root directory to load it from.
     with suppress(OSError):
         socket.getaddrinfo("localhost", None)
-    observers: list[ISessionObserver] = [SessionLog(granted=settings.log_granted)]
+    access_log: AccessLog | None = None
     try:
         if settings.access_log is not None:
-            observers.append(AccessLog(settings.access_log, reactor))
-        return SOCKSService(settings, reactor, observers)
+            access_log = AccessLog(settings.access_log, reactor)
+        if settings.workers > 1:
+            supervisor = Supervisor(settings, options.given, reactor, access_log)
+            reactor.callWhenRunning(on_hang_up, reactor, supervisor.hang_up)
+            return supervisor
+        service = SOCKSService(settings, reactor, make_observers(settings, access_log))
     except ConfigError as error:
         raise _failure(error) from None
     except OSError as error:
         what = f"access log {error.filename} cannot be opened: {error.strerror}"
         raise _failure(what) from None
+    reactor.callWhenRunning(on_hang_up, reactor, access_log.reopen if access_log else _nothing)
+    reactor.callWhenRunning(settle)
+    return service
+
+
+def _nothing() -> None:
+    """There is nothing to do about a SIGHUP."""

@@ -8,7 +8,6 @@ socket opens or closes; an error that the network reports ends nothing.
 
 import errno
 import socket
-from collections import Counter
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
@@ -24,6 +23,7 @@ from zope.interface import implementer
 
 from socks5d.bounded import Complaints
 from socks5d.net.addresses import endpoint_address, host_of, sockaddr
+from socks5d.net.ours import own_ports
 from socks5d.net.poller import OUT, available, poller_of
 from socks5d.wire.address import IPAddress
 
@@ -36,17 +36,6 @@ BUFFER = 1 << 16
 
 # Linux's number, which the socket module does not have.
 _SO_RCVBUFFORCE = 33
-
-
-#: How many sockets of ours there are on each port.
-_ports: Counter[int] = Counter()
-
-
-def is_ours(port: int) -> bool:
-    """
-    @return: whether one of this process's own sockets for datagrams has this port.
-    """
-    return port in _ports
 
 
 @lru_cache(1024)
@@ -95,7 +84,7 @@ class DatagramSocket:
             self._socket.close()
             raise
         self._port = self.getHost().port
-        _ports[self._port] += 1
+        own_ports.add(self._port)
         if self._poller is not None:
             self._poller.watch(self.fileno(), self._event)
         else:
@@ -159,9 +148,7 @@ class DatagramSocket:
         if not self._open:
             return
         self._open = False
-        _ports[self._port] -= 1
-        if not _ports[self._port]:
-            del _ports[self._port]
+        own_ports.remove(self._port)
         if self._poller is not None:
             self._poller.close(self._socket)
         else:

@@ -8,6 +8,7 @@ L{IStreamClientEndpoint}.
 import errno
 import os
 import socket
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
@@ -190,27 +191,78 @@ class StreamServerEndpoint:
         return execute(self._listen, protocolFactory)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        return _start(self._reactor, self._listening(self.port), factory)
+
+    def sockets(self, count: int) -> list[socket.socket]:
+        """
+        Listen with several sockets, among which the kernel shares out the clients, and
+        whose clients nobody accepts yet.
+
+        @raise CannotListenError: when that cannot be.
+        """
+        # By itself it fails where anybody listens, which those that share would not.
+        self._listening(self.port).close()
+        listening: list[socket.socket] = []
+        try:
+            port = self.port
+            for _ in range(count):
+                listening.append(self._listening(port, shared=True))
+                port = listening[0].getsockname()[1]
+        except CannotListenError:
+            for each in listening:
+                each.close()
+            raise
+        return listening
+
+    def _listening(self, port: int, *, shared: bool = False) -> socket.socket:
         host = str(self.interface)
         listening = socket.socket(
             _family(self.interface), socket.SOCK_STREAM | socket.SOCK_NONBLOCK
         )
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             # Those that are accepted have from it that they notice dead peers, and pass
             # on what comes as it comes.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            listening.bind(sockaddr(self.interface, self.port))
+            listening.bind(sockaddr(self.interface, port))
             listening.listen(self._backlog)
         except OSError as error:
             listening.close()
-            raise CannotListenError(host, self.port, error) from error
+            raise CannotListenError(host, port, error) from error
         except BaseException:
             listening.close()
             raise
-        port = StreamPort(poller_of(self._reactor), listening, factory)
-        port.startListening()
-        return port
+        return listening
+
+
+@implementer(IStreamServerEndpoint)
+class AdoptedStreamServerEndpoint:
+    """Accepts the clients of a socket that listens already."""
+
+    def __init__(self, reactor: Any, take: Callable[[], socket.socket]) -> None:
+        """
+        @param take: gives the socket, which is the port's from then on.
+        """
+        self._reactor = reactor
+        self._take = take
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """See L{IStreamServerEndpoint}."""
+        return execute(self._listen, protocolFactory)
+
+    def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        listening = self._take()
+        listening.setblocking(False)
+        return _start(self._reactor, listening, factory)
+
+
+def _start(reactor: Any, listening: socket.socket, factory: IProtocolFactory) -> IListeningPort:
+    port = StreamPort(poller_of(reactor), listening, factory)
+    port.startListening()
+    return port
 
 
 def faster(endpoint: IStreamServerEndpoint) -> IStreamServerEndpoint:

@@ -50,7 +50,7 @@ async def associate(
         raise Refusal(Outcome.FAILED, "the client has no address that it could send from")
     session.rule = (await judge(session, session.request(port=0))).rule
     associations = server.capacity.associations
-    if not associations.take(client):
+    if not await _counted(session, client):
         raise Refusal(Outcome.FAILED, "the client has as many associations as it may")
     if not server.capacity.enter():
         associations.give_back(client)
@@ -92,6 +92,24 @@ async def associate(
     where = association.host()
     told = server.udp.advertise.towards(client) or ip_address(where.host)
     return association, Address(local.host if told.is_unspecified else told, where.port)
+
+
+async def _counted(session: Session, client: IPAddress) -> bool:
+    """
+    @return: whether the client may have one association more, which then counts.
+    @raise Refusal: when nobody says.
+    """
+    server = session.server
+    taking = server.capacity.associations.take(client)
+    if not isinstance(taking, Deferred):
+        return taking
+    try:
+        return await bounded(server.clock, server.timeouts.decision, taking)
+    except CancelledError:
+        raise
+    except Exception:  # noqa: BLE001 (the count may be kept elsewhere)
+        server.blame(Failure(), "a client's associations could not be counted, which refuses it")
+        raise Refusal(Outcome.FAILED, "the client's associations could not be counted") from None
 
 
 def _port(announced: Address, client: IPAddress) -> int:

@@ -7,7 +7,7 @@ from twisted.logger import Logger
 
 from socks5d.bounded import Complaints
 from socks5d.parameters import Limits
-from socks5d.protocols.shares import Shares
+from socks5d.protocols.shares import IShares, Shares
 
 #: More than the clients that a port accepts in one burst.
 BURST = 256
@@ -26,13 +26,22 @@ class Capacity:
 
     _log = Logger()
 
-    def __init__(self, limit: int, clock: IReactorTime, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        clock: IReactorTime,
+        limits: Limits | None = None,
+        associations: IShares | None = None,
+    ) -> None:
         """
         @param limits: C{associations} and C{threads} are used; no client address has
             more than a quarter of the lookups that are possible at once.
+        @param associations: in the place of counting them here.
         """
         limits = limits if limits is not None else Limits()
-        self.associations = Shares(limits.associations)
+        self.associations: IShares = (
+            associations if associations is not None else Shares(limits.associations)
+        )
         self.lookups = Shares(max(limits.threads // 4, 1))
         self.limit = limit
         self.used = 0

@@ -26,6 +26,14 @@ from socks5d.wire.address import Address, Host, IPAddress
 _ids = count(1)
 
 
+def count_from(first: int) -> None:
+    """
+    @param first: the id of the next session of this process.
+    """
+    global _ids
+    _ids = count(first)
+
+
 class Session:
     """
     @ivar server: whose session it is.

@@ -2,6 +2,7 @@
 
 from collections import deque
 from ipaddress import IPv4Address
+from typing import Protocol as Shape
 
 from twisted.internet.defer import Deferred
 
@@ -9,6 +10,21 @@ from socks5d.wire.address import IPAddress
 
 #: An IPv6 client has at least so many bits to itself (RFC 6177).
 _IPV6_BITS = 64
+
+
+class IShares(Shape):
+    """Counts something of each client's, maybe elsewhere."""
+
+    def take(self, address: IPAddress) -> bool | Deferred[bool]:
+        """
+        @return: whether one more is to be had, which is then counted; where that takes
+            time, a Deferred of it, which may fail, and can be cancelled.
+        """
+
+    def give_back(self, address: IPAddress) -> None:
+        """
+        @param address: one of those that were counted has ended.
+        """
 
 
 class _Share:
@@ -37,7 +53,7 @@ class Shares:
         """
         @return: whether one more is to be had, which is then counted.
         """
-        share = self._shares.setdefault(_key(address), _Share())
+        share = self._shares.setdefault(client_key(address), _Share())
         if share.used >= self._limit:
             return False
         share.used += 1
@@ -52,14 +68,14 @@ class Shares:
         if self.take(address):
             turn.callback(None)
         else:
-            self._shares[_key(address)].waiting.append(turn)
+            self._shares[client_key(address)].waiting.append(turn)
         return turn
 
     def give_back(self, address: IPAddress) -> None:
         """
         @param address: one of those that were counted has ended.
         """
-        key = _key(address)
+        key = client_key(address)
         share = self._shares[key]
         if share.waiting:
             share.waiting.popleft().callback(None)
@@ -69,10 +85,13 @@ class Shares:
             del self._shares[key]
 
     def _leave(self, address: IPAddress, turn: Deferred[None]) -> None:
-        self._shares[_key(address)].waiting.remove(turn)
+        self._shares[client_key(address)].waiting.remove(turn)
 
 
-def _key(address: IPAddress) -> tuple[int, int]:
+def client_key(address: IPAddress) -> tuple[int, int]:
+    """
+    @return: what tells clients apart.
+    """
     if isinstance(address, IPv4Address):
         return 4, int(address)
     return 6, int(address) >> 128 - _IPV6_BITS

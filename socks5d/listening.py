@@ -1,0 +1,123 @@
+"""Listeners: from what the operator wrote to endpoints, and what is said about them."""
+
+import sys
+from typing import Any, NoReturn
+
+from twisted.internet.endpoints import (
+    SSL4ServerEndpoint,
+    _TCPServerEndpoint,
+    _WrapperServerEndpoint,
+)
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from socks5d.config import ConfigError, Settings
+from socks5d.escape import one_line
+from socks5d.net.addresses import socket_address
+from socks5d.policy import open_to_strangers
+from socks5d.proxyheader import FilteredEndpoint, endpoint_of
+from socks5d.sessionlog import host_port
+from socks5d.wire.address import UNSPECIFIED, Address
+from socks5d.wire.names import NotAName, canonical
+
+_log = Logger()
+
+
+class StartupError(SystemExit, Exception):
+    """
+    The service cannot start.
+
+    twistd takes note of an L{Exception} while it starts (it tells the parent of a
+    daemon, and removes the PID file) and then lets it through; as a L{SystemExit}
+    it ends the process with status 1 and without a traceback.
+    """
+
+    def __init__(self, text: str) -> None:
+        """
+        @param text: one line for the operator.
+        """
+        super().__init__(text)
+        self.code = 1
+
+
+def listening_address(endpoint: IStreamServerEndpoint) -> Address | None:
+    """
+    Where an endpoint will listen, as far as that can be told before it does.
+
+    @return: None for what has no IP address, or will only tell when it listens.
+    """
+    while isinstance(endpoint, (_WrapperServerEndpoint, FilteredEndpoint)):
+        endpoint = (
+            endpoint.inner if isinstance(endpoint, FilteredEndpoint) else endpoint._wrappedEndpoint
+        )
+    if not isinstance(endpoint, (_TCPServerEndpoint, SSL4ServerEndpoint)):
+        return None
+    try:
+        host = canonical(endpoint._interface) if endpoint._interface else UNSPECIFIED
+    except NotAName:
+        return None
+    return None if isinstance(host, str) else Address(host, endpoint._port)
+
+
+def make_endpoint(settings: Settings, reactor: Any, description: str) -> IStreamServerEndpoint:
+    """
+    @param reactor: what the endpoint listens on.
+    @param description: as the operator wrote it.
+    @return: an endpoint that would not be an open proxy, as far as is known before it
+        listens.
+    @raise ConfigError: for a description that makes no sense, or an open proxy.
+    """
+    try:
+        endpoint = endpoint_of(reactor, description, settings.proxy_from)
+    except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
+        text = str(error) or type(error).__name__
+        if not isinstance(error, ValueError):
+            text = f"is no endpoint ({text}); IPv6 is written tcp6:1080:interface=\\:\\:1"
+        raise ConfigError(f"listen {description!r}: {text}") from None
+    advice = open_to_strangers(settings, listening_address(endpoint))
+    if advice is not None:
+        raise ConfigError(f"listen {description!r}: {advice}")
+    return endpoint
+
+
+def accepted_address(settings: Settings, port: IListeningPort) -> Address | None:
+    """
+    @param port: one that listens.
+    @return: where it does; None for what has no IP address.
+    @raise ConfigError: when that is an open proxy, in which case the port is stopped.
+    """
+    host = socket_address(port.getHost())
+    advice = open_to_strangers(settings, host)
+    if advice is not None:
+        port.stopListening()
+        raise ConfigError(advice)
+    return host
+
+
+def announce(listener: str, host: Address | None) -> None:
+    """Say where a listener listens."""
+    where = host_port(*host) if host is not None else "a socket without an address"
+    _log.info("listening on {where} ({listener})", where=where, listener=listener)
+
+
+def complain(listener: str, failure: Failure) -> str:
+    """
+    Say that a listener cannot listen.
+
+    @return: in which words.
+    """
+    text = one_line(f"socks5d: listen {listener!r}: {failure.getErrorMessage()}")
+    _log.critical("{text}", text=text)
+    return text
+
+
+def cannot_start(text: str) -> NoReturn:
+    """
+    @param text: one line for the operator.
+    @raise StartupError: always.
+    """
+    if sys.__stderr__ is not None:
+        # twistd has made a part of the log of sys.stderr by now.
+        sys.__stderr__.write(text + "\n")
+    raise StartupError(text)

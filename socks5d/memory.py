@@ -1,0 +1,14 @@
+"""What a process that serves for long does about its memory, once it is set up."""
+
+import gc
+
+#: Objects that are made between two looks for garbage.  What a session is made of goes
+#: without one, for it is in no cycle once the session is over.
+THRESHOLDS = (50_000, 20, 50)
+
+
+def settle() -> None:
+    """Leave what there is out of all later looks for garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*THRESHOLDS)

@@ -1,0 +1,38 @@
+"""What signals do to a process that serves."""
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+
+def end_in_order(reactor: Any) -> None:
+    """
+    Make SIGTERM end the process with status 0 once everything is over.
+
+    Twisted stops the reactor too, but then has the process die of the signal.  One
+    that comes before the reactor runs is held back until then.
+
+    @param reactor: one that runs, for it sets its own handlers when it starts.
+    """
+    asked = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            reactor.callFromThread(reactor.stop)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def on_hang_up(reactor: Any, call: Callable[[], None]) -> None:
+    """
+    @param call: is called by the reactor after each SIGHUP.
+    """
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(call)
+
+    signal.signal(signal.SIGHUP, hang_up)

@@ -1,0 +1,61 @@
+"""What the parent and its workers say to each other, by AMP."""
+
+from typing import Any, ClassVar
+
+from twisted.internet.protocol import connectionDone
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+
+class Channel(amp.AMP):
+    """One end of the way between the two.  Says nothing of its beginning and end."""
+
+    def makeConnection(self, transport: Any) -> None:
+        """See L{amp.AMP}."""
+        amp.BinaryBoxProtocol.makeConnection(self, transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """See L{amp.AMP}."""
+        amp.BinaryBoxProtocol.connectionLost(self, reason)
+
+
+class Ready(amp.Command):
+    """From a worker: it could serve now."""
+
+    arguments: ClassVar[list[Any]] = []
+    requiresAnswer = False
+
+
+class Leaving(amp.Command):
+    """From a worker: it accepts nobody any more, and ends when its sessions have."""
+
+    arguments: ClassVar[list[Any]] = []
+    requiresAnswer = False
+
+
+class Serve(amp.Command):
+    """To a worker: accept clients, by the sockets of one slot."""
+
+    arguments: ClassVar[list[Any]] = [(b"slot", amp.Integer())]
+    response: ClassVar[list[Any]] = []
+
+
+class HangUp(amp.Command):
+    """To a worker: do what a SIGHUP asks for."""
+
+    arguments: ClassVar[list[Any]] = []
+    requiresAnswer = False
+
+
+class Take(amp.Command):
+    """From a worker: count one more of a kind, for a key, if it may have one."""
+
+    arguments: ClassVar[list[Any]] = [(b"kind", amp.Unicode()), (b"key", amp.Unicode())]
+    response: ClassVar[list[Any]] = [(b"granted", amp.Boolean())]
+
+
+class GiveBack(amp.Command):
+    """From a worker: one that was granted is over."""
+
+    arguments: ClassVar[list[Any]] = [(b"kind", amp.Unicode()), (b"key", amp.Unicode())]
+    requiresAnswer = False

@@ -1,0 +1,82 @@
+"""Listeners that the parent holds for its workers, and whose clients it does not accept."""
+
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+
+from socks5d.config import ConfigError, Settings
+from socks5d.listening import accepted_address, announce, make_endpoint
+from socks5d.net import StreamServerEndpoint, faster
+from socks5d.net.addresses import endpoint_address
+
+
+class _Nobody(Factory):
+    """Never asked for a protocol."""
+
+    noisy = False
+
+
+class HeldListener:
+    """
+    @ivar sockets: those that listen: one for each worker, or one for all of them.
+    """
+
+    def __init__(self, sockets: Sequence[socket.socket], port: IListeningPort | None) -> None:
+        """
+        @param port: what the sockets are copies of, if anything.
+        """
+        self.sockets = sockets
+        self._port = port
+
+    def getHost(self) -> Any:
+        """See L{IListeningPort}."""
+        if self._port is not None:
+            return self._port.getHost()
+        return endpoint_address("TCP", self.sockets[0].getsockname())
+
+    def stopListening(self) -> Any:
+        """See L{IListeningPort}."""
+        for each in self.sockets:
+            each.close()
+        return None if self._port is None else self._port.stopListening()
+
+
+def hold(settings: Settings, reactor: Any, description: str, workers: int) -> HeldListener:
+    """
+    Listen for workers.
+
+    @param description: the endpoint, as the operator wrote it.
+    @param workers: how many.
+    @raise ConfigError: for what makes no sense, would be an open proxy, or cannot be
+        shared among processes.
+    @raise CannotListenError: when it cannot be bound; endpoint plugins raise other things
+        too.
+    """
+    endpoint = faster(make_endpoint(settings, reactor, description))
+    if isinstance(endpoint, StreamServerEndpoint):
+        held = HeldListener(endpoint.sockets(workers), None)
+    else:
+        ports: list[Any] = []
+        listening = endpoint.listen(_Nobody()).addCallback(ports.append)
+        problems: list[Any] = []
+        listening.addErrback(problems.append)
+        for problem in problems:
+            problem.raiseException()
+        held = _sharing(ports[0] if ports else None)
+    host = accepted_address(settings, held)  # type: ignore[arg-type]
+    announce(description, host)
+    return held
+
+
+def _sharing(port: Any) -> HeldListener:
+    try:
+        port.stopReading()
+        return HeldListener([socket.socket(fileno=os.dup(port.fileno()))], port)
+    except AttributeError:
+        if port is not None:
+            port.stopListening()
+        raise ConfigError("cannot be shared among workers; use --workers 1") from None

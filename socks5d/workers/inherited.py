@@ -1,0 +1,118 @@
+"""
+Endpoints that listen on sockets that somebody else has bound.
+
+An endpoint asks the reactor to listen, and may put something (TLS, say) in front of the
+factory first.  Here the reactor that it asks has the listening socket already.
+"""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import tcp, unix
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IReactorSocket,
+    IReactorSSL,
+    IReactorTCP,
+    IReactorUNIX,
+    IStreamServerEndpoint,
+)
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
+
+from socks5d.config import Settings
+from socks5d.listening import make_endpoint
+from socks5d.net import StreamServerEndpoint, faster
+from socks5d.net.endpoints import AdoptedStreamServerEndpoint
+from socks5d.proxyheader import PREFIX
+
+Take = Callable[[], socket.socket]
+
+#: A socket of systemd's is known by a number that is the parent's alone.
+_SYSTEMD = "systemd:"
+_PLACEHOLDER = "tcp:0:interface=127.0.0.1"
+
+
+class _UNIXPort(unix.Port):
+    """The socket's file is its parent's to remove."""
+
+    def connectionLost(self, reason: Any) -> None:
+        tcp.Port.connectionLost(self, reason)
+
+
+@implementer(IReactorTCP, IReactorSSL, IReactorUNIX, IReactorSocket)
+class InheritingReactor:
+    """Another reactor, but for what listens."""
+
+    def __init__(self, reactor: Any, take: Take) -> None:
+        """
+        @param take: gives the listening socket.
+        """
+        self._reactor = reactor
+        self._take = take
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(
+        self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
+        """See L{IReactorTCP}."""
+        return self._adopt(factory)
+
+    def listenSSL(
+        self,
+        port: int,
+        factory: IProtocolFactory,
+        contextFactory: Any,
+        backlog: int = 50,
+        interface: str = "",
+    ) -> IListeningPort:
+        """See L{IReactorSSL}."""
+        return self._adopt(TLSMemoryBIOFactory(contextFactory, False, factory))
+
+    def listenUNIX(
+        self,
+        address: str,
+        factory: IProtocolFactory,
+        backlog: int = 50,
+        mode: int = 0o666,
+        wantPID: bool = False,
+    ) -> IListeningPort:
+        """See L{IReactorUNIX}."""
+        return self._adopt(factory)
+
+    def _adopt(self, factory: IProtocolFactory) -> IListeningPort:
+        with self._take() as inherited:
+            inherited.setblocking(False)
+            if inherited.family != socket.AF_UNIX:
+                adopted: IListeningPort = self._reactor.adoptStreamPort(
+                    inherited.fileno(), inherited.family, factory
+                )
+                return adopted
+            port: IListeningPort = _UNIXPort._fromListeningDescriptor(
+                self._reactor, inherited.fileno(), factory
+            )
+            port.startListening()
+            return port
+
+
+def inherited_endpoint(
+    settings: Settings, reactor: Any, description: str, take: Take
+) -> IStreamServerEndpoint:
+    """
+    @param description: as the operator wrote it.
+    @param take: gives the listening socket, once somebody listens.
+    @return: an endpoint that does with it what one by the description would.
+    @raise ConfigError: for one that cannot be made here.
+    """
+    inheriting = InheritingReactor(reactor, take)
+    kind = description.removeprefix(PREFIX)
+    if kind.startswith(_SYSTEMD):
+        before = description.removesuffix(kind)
+        return make_endpoint(settings, inheriting, before + _PLACEHOLDER)
+    if isinstance(faster(make_endpoint(settings, reactor, description)), StreamServerEndpoint):
+        return AdoptedStreamServerEndpoint(reactor, take)
+    return make_endpoint(settings, inheriting, description)

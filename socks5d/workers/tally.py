@@ -1,0 +1,112 @@
+"""
+Counts that hold for all workers together.
+
+The parent keeps them (L{Tally}); to a worker they look like its own
+(L{ParentShares}), but that the answer takes a moment.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from twisted.internet.defer import Deferred
+from twisted.protocols.amp import AMP
+from twisted.python.failure import Failure
+
+from socks5d.protocols.shares import client_key
+from socks5d.wire.address import IPAddress
+from socks5d.workers.channel import GiveBack, Take
+
+
+class Tally:
+    """Who holds how many of what."""
+
+    def __init__(self, limits: Mapping[str, int]) -> None:
+        """
+        @param limits: how many of each kind one key may have.
+        """
+        self._limits = limits
+        self._used: Counter[tuple[str, str]] = Counter()
+        self._held: dict[int, Counter[tuple[str, str]]] = {}
+
+    def take(self, holder: int, kind: str, key: str) -> bool:
+        """
+        @param holder: the worker that asks.
+        @return: whether there is one more, which is then counted.
+        """
+        if self._used[kind, key] >= self._limits.get(kind, 0):
+            if not self._used[kind, key]:
+                del self._used[kind, key]
+            return False
+        self._used[kind, key] += 1
+        self._held.setdefault(holder, Counter())[kind, key] += 1
+        return True
+
+    def give_back(self, holder: int, kind: str, key: str) -> None:
+        """
+        @param holder: the worker that took one; of what it does not hold there is nothing
+            to give back.
+        """
+        held = self._held.get(holder, Counter[tuple[str, str]]())
+        if held[kind, key]:
+            self._subtract(held, (kind, key), 1)
+            self._subtract(self._used, (kind, key), 1)
+
+    def forget(self, holder: int) -> None:
+        """
+        @param holder: a worker that is gone, and what it held with it.
+        """
+        for what, count in self._held.pop(holder, Counter[tuple[str, str]]()).items():
+            self._subtract(self._used, what, count)
+
+    @staticmethod
+    def _subtract(counts: Counter[tuple[str, str]], what: tuple[str, str], count: int) -> None:
+        counts[what] -= count
+        if not counts[what]:
+            del counts[what]
+
+
+class ParentShares:
+    """One kind, as L{IShares<socks5d.protocols.shares.IShares>}."""
+
+    def __init__(self, channel: AMP, kind: str) -> None:
+        """
+        @param channel: to the parent.
+        """
+        self._channel = channel
+        self._kind = kind
+
+    def take(self, address: IPAddress) -> Deferred[bool]:
+        """See L{IShares}.  Fails when the parent is gone."""
+        given_up = False
+
+        def give_up(_: Deferred[bool]) -> None:
+            nonlocal given_up
+            given_up = True
+
+        taken: Deferred[bool] = Deferred(give_up)
+
+        def answered(answer: dict[str, bool]) -> None:
+            if not given_up:
+                taken.callback(answer["granted"])
+            elif answer["granted"]:
+                # Nobody wants it any more.
+                self.give_back(address)
+
+        def failed(failure: Failure) -> None:
+            if not given_up:
+                taken.errback(failure)
+
+        asking: Deferred[dict[str, bool]] = self._channel.callRemote(
+            Take, kind=self._kind, key=_key(address)
+        )
+        asking.addCallbacks(answered, failed)
+        return taken
+
+    def give_back(self, address: IPAddress) -> None:
+        """See L{IShares}."""
+        self._channel.callRemote(GiveBack, kind=self._kind, key=_key(address))
+
+
+def _key(address: IPAddress) -> str:
+    version, number = client_key(address)
+    return f"{version}/{number:x}"

@@ -1,0 +1,193 @@
+"""A worker as its parent sees it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IProcessTransport
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.protocols.amp import CommandLocator
+from twisted.python.failure import Failure
+
+from socks5d.escape import one_line
+from socks5d.workers.assignment import CHANNEL_IN, CHANNEL_OUT, LOG
+from socks5d.workers.channel import Channel, GiveBack, HangUp, Leaving, Ready, Serve, Take
+from socks5d.workers.logpipe import LogReader
+from socks5d.workers.tally import Tally
+
+#: Octets of a line that a worker printed, which is not a part of its log.
+LONGEST = 1 << 12
+
+
+class _Pipe:
+    """What AMP writes to: one of the worker's descriptors."""
+
+    disconnecting = False
+
+    def __init__(self, process: IProcessTransport) -> None:
+        self._process = process
+
+    def write(self, data: bytes) -> None:
+        self._process.writeToChild(CHANNEL_IN, data)
+
+    def writeSequence(self, data: list[bytes]) -> None:
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        self._process.closeChildFD(CHANNEL_IN)
+
+    def getPeer(self) -> str:
+        return "a worker"
+
+    getHost = getPeer
+
+
+class Worker(ProcessProtocol):
+    """
+    @ivar number: which it is; no other has had it.
+    @ivar row: its row in the memory of ports.
+    @ivar pid: its process.
+    @ivar was_ready: whether it could serve once.
+    @ivar spare: whether it could serve, and does not.
+    """
+
+    _log = Logger()
+    transport: IProcessTransport
+
+    def __init__(
+        self,
+        number: int,
+        row: int,
+        tally: Tally,
+        *,
+        ready: "Callable[[Worker], None]",
+        leaving: "Callable[[Worker], None]",
+        ended: "Callable[[Worker, str], None]",
+    ) -> None:
+        """
+        @param tally: counts for all workers.
+        @param ready: called when it could serve.
+        @param leaving: called when it accepts nobody any more, of its own accord.
+        @param ended: called when it is gone, with how that was.
+        """
+        self.number = number
+        self.row = row
+        self.pid = 0
+        self.was_ready = False
+        self.spare = False
+        self._ready = ready
+        self._leaving = leaving
+        self._ended = ended
+        self._channel = Channel(locator=_Answers(self, tally))
+        self._records = LogReader()
+        self._printed = b""
+
+    # What the parent does.
+
+    def serve(self, slot: int) -> None:
+        """
+        @param slot: whose clients it is to accept.
+        """
+        self.spare = False
+        self._channel.callRemote(Serve, slot=slot).addErrback(self._failed)
+
+    def hang_up(self) -> None:
+        """Tell it of a SIGHUP."""
+        self._channel.callRemote(HangUp)
+
+    def signal(self, name: str) -> None:
+        """
+        @param name: a signal's, without SIG.
+        """
+        try:
+            self.transport.signalProcess(name)
+        except ProcessExitedAlready:
+            self._log.debug("worker {number} has ended already", number=self.number)
+
+    def _failed(self, failure: Failure) -> None:
+        """One that cannot do what it is told is no use."""
+        if self.transport.pid is not None:
+            self._log.error(
+                "worker {number} fails and is ended: {problem}",
+                number=self.number,
+                problem=failure.getErrorMessage(),
+            )
+            self.signal("KILL")
+
+    # What the worker says.
+
+    def said_ready(self) -> None:
+        """It could serve."""
+        self.was_ready = self.spare = True
+        self._ready(self)
+
+    def said_leaving(self) -> None:
+        """It accepts nobody any more."""
+        self.spare = False
+        self._leaving(self)
+
+    # ProcessProtocol
+
+    def connectionMade(self) -> None:
+        """See L{ProcessProtocol}."""
+        self.pid = self.transport.pid
+        self._channel.makeConnection(_Pipe(self.transport))
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """See L{ProcessProtocol}."""
+        if childFD == CHANNEL_OUT:
+            self._channel.dataReceived(data)
+        elif childFD == LOG:
+            self._records.received(data)
+        else:
+            *lines, self._printed = (self._printed + data).split(b"\n")
+            if len(self._printed) > LONGEST:
+                lines, self._printed = [*lines, self._printed], b""
+            for line in lines:
+                self._say(line)
+
+    def _say(self, line: bytes) -> None:
+        text = one_line(line.decode(errors="replace"))
+        self._log.warn("worker {number}: {text}", number=self.number, text=text)
+
+    def processEnded(self, reason: Failure) -> None:
+        """See L{ProcessProtocol}."""
+        if self._printed:
+            self._say(self._printed)
+        self._channel.connectionLost(reason)
+        self.spare = False
+        self._ended(self, _how(reason.value))
+
+
+def _how(reason: Any) -> str:
+    if reason.signal is not None:
+        return f"was ended by signal {reason.signal}"
+    return f"ended with status {reason.exitCode}"
+
+
+class _Answers(CommandLocator):
+    """What a worker may say and ask."""
+
+    def __init__(self, worker: Worker, tally: Tally) -> None:
+        self._worker = worker
+        self._tally = tally
+
+    @Ready.responder
+    def ready(self) -> dict[str, Any]:
+        self._worker.said_ready()
+        return {}
+
+    @Leaving.responder
+    def leaving(self) -> dict[str, Any]:
+        self._worker.said_leaving()
+        return {}
+
+    @Take.responder
+    def take(self, kind: str, key: str) -> dict[str, Any]:
+        return {"granted": self._tally.take(self._worker.number, kind, key)}
+
+    @GiveBack.responder
+    def give_back(self, kind: str, key: str) -> dict[str, Any]:
+        self._tally.give_back(self._worker.number, kind, key)
+        return {}
