@@ -18,6 +18,9 @@ from twisted.logger import Logger
 #: How late a short deadline may be, in seconds.
 GRAIN: Final = 0.125
 
+#: Lengths of which is remembered where the last one went.
+LENGTHS: Final = 64
+
 _log = Logger()
 
 
@@ -89,6 +92,8 @@ class Deadlines:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._buckets: dict[tuple[float, int], _Bucket] = {}
+        #: By how long they are: from when and until when they go where the last one went.
+        self._recent: dict[float, tuple[float, float, _Bucket]] = {}
 
     def after(self, seconds: float, late: Callable[[], object]) -> Deadline:
         """
@@ -97,14 +102,25 @@ class Deadlines:
         @return: what takes it back.
         """
         when = self._clock.seconds() + seconds
-        grain = max(2.0 ** (frexp(seconds)[1] - 7), GRAIN)
-        key = (grain, int(when / grain))
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = _Bucket(self._clock, seconds, key, self._buckets)
+        recent = self._recent.get(seconds)
+        if recent is not None and recent[0] <= when < recent[1] and recent[2].deadlines:
+            bucket = recent[2]
+        else:
+            bucket = self._bucket(seconds, when)
         deadline = Deadline(bucket, when, late)
         bucket.deadlines[deadline] = None
         return deadline
+
+    def _bucket(self, seconds: float, when: float) -> _Bucket:
+        grain = max(2.0 ** (frexp(seconds)[1] - 7), GRAIN)
+        place = int(when / grain)
+        bucket = self._buckets.get((grain, place))
+        if bucket is None:
+            bucket = _Bucket(self._clock, seconds, (grain, place), self._buckets)
+        if len(self._recent) >= LENGTHS:
+            self._recent.clear()
+        self._recent[seconds] = (place * grain, (place + 1) * grain, bucket)
+        return bucket
 
 
 _of: WeakKeyDictionary[IReactorTime, Deadlines] = WeakKeyDictionary()

@@ -130,21 +130,21 @@ def record_line(record: Record) -> str:
         f',"session":{record.id}'
         f',"client":{_text(client.address)}'
         f',"client_port":{client.port}'
-        f',"listener":{_json(client.listener)}'
-        f',"version":{_json(record.version) if record.version else "null"}'
+        f',"listener":{_constant(client.listener)}'
+        f',"version":{_constant(record.version) if record.version else "null"}'
         f',"method":{"null" if record.method is None else record.method}'
         f',"identity":{"null" if identity.name is None else _json(printable(identity.name))}'
-        f',"identity_source":{_json(identity.source)}'
+        f',"identity_source":{_constant(identity.source)}'
         f',"ident":{_json(printable(ident.name)) if ident and ident.name is not None else "null"}'
         f',"ident_problem":{_json(ident.problem) if ident and ident.problem else "null"}'
         f',"claimed":{"null" if record.claimed is None else _json(record.claimed)}'
-        f',"command":{"null" if command is None else _json(command.value)}'
+        f',"command":{"null" if command is None else _constant(command.value)}'
         f',"asked":{"null" if record.asked is None else _json(record.asked)}'
         f',"port":{record.port}'
         f',"address":{_text(record.address)}'
-        f',"result":{_json(record.outcome.value)}'
-        f',"rule":{_json(record.rule) if record.rule else "null"}'
-        f',"end":{_json(record.end) if record.end else "null"}'
+        f',"result":{_constant(record.outcome.value)}'
+        f',"rule":{_constant(record.rule) if record.rule else "null"}'
+        f',"end":{_constant(record.end) if record.end else "null"}'
         f',"received":{record.received},"sent":{record.sent},"dropped":{record.dropped}'
         f',"refused":{_json(record.refused) if record.refused else "null"}'
         f',"seconds":{record.seconds:.6f}}}'
@@ -156,6 +156,11 @@ def _utc(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+#: Of words that come again and again.
+_constant = lru_cache(1024)(_json)
+
+
+@lru_cache(1024)
 def _text(address: IPAddress | None) -> str:
     return "null" if address is None else _json(str(address))
 

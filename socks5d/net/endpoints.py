@@ -35,7 +35,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socks5d.bounded import Complaints
-from socks5d.net.addresses import endpoint_address, sockaddr
+from socks5d.net.addresses import endpoint_address, host_of, sockaddr
 from socks5d.net.poller import FAILED, OUT, Poller, available, poller_of
 from socks5d.net.stream import StreamSocket
 from socks5d.wire.address import IPAddress
@@ -69,7 +69,11 @@ class StreamPort:
         """
         self._poller = poller
         self._socket = listening
+        self._family = listening.family
         self._factory = factory
+        host = listening.getsockname()
+        #: Where all who connect have connected to; None where that differs.
+        self._host = None if ip_address(host_of(host)).is_unspecified else self.getHost()
         self._open = False
         self._paused = False
         self._exhausted = False
@@ -138,7 +142,7 @@ class StreamPort:
             if self._paused or self._exhausted or not self._open:
                 return
             try:
-                accepted, peer = self._socket.accept()
+                number, peer = self._socket._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError):
                 self._acceptable = False
                 return
@@ -149,20 +153,22 @@ class StreamPort:
                     self._poller.reactor.callLater(PAUSE, self._recovered)
                     return
                 continue  # whoever it was has gone already
+            # An object of a plainer kind than accept() makes, at half its price.
+            accepted = socket.SocketType(self._family, socket.SOCK_STREAM, 0, number)
             accepted.setblocking(False)
-            self._admit(accepted, peer)
+            self._admit(accepted, endpoint_address("TCP", peer))
         self._queue_accepting()
 
-    def _admit(self, accepted: socket.socket, peer: Any) -> None:
+    def _admit(self, accepted: socket.SocketType, peer: IPv4Address | IPv6Address) -> None:
         try:
-            protocol = self._factory.buildProtocol(endpoint_address("TCP", peer))
+            protocol = self._factory.buildProtocol(peer)
         except Exception:  # noqa: BLE001 (the next client is not to blame)
             self._log.failure("a factory failed")
             protocol = None
         if protocol is None:
             accepted.close()
         else:
-            stream = StreamSocket(self._poller, accepted, peer)
+            stream = StreamSocket(self._poller, accepted, peer, self._host)
             try:
                 stream.start(protocol)
             except Exception:  # noqa: BLE001 (the next client is not to blame)
@@ -292,14 +298,15 @@ class _Attempt:
     def __init__(
         self,
         poller: Poller,
-        connecting: socket.socket,
+        connecting: socket.SocketType,
         target: Any,
+        peer: IPv4Address | IPv6Address,
         factory: IProtocolFactory,
         seconds: float,
     ) -> None:
         self._poller = poller
         self._socket = connecting
-        self._target = target
+        self._peer = peer
         self._factory = factory
         self.result: Deferred[IProtocol] = Deferred(lambda _: self._end())
         self._late = poller.deadlines.after(seconds, self._timed_out)
@@ -323,7 +330,7 @@ class _Attempt:
         if not events & OUT:
             return
         try:
-            protocol = self._factory.buildProtocol(endpoint_address("TCP", self._target))
+            protocol = self._factory.buildProtocol(self._peer)
         except Exception as error:  # noqa: BLE001 (told to whoever connects)
             self._failed(error)
             return
@@ -331,7 +338,7 @@ class _Attempt:
             self._failed(errors.NoProtocol())
             return
         self._late.cancel()
-        stream = StreamSocket(self._poller, self._socket, self._target)
+        stream = StreamSocket(self._poller, self._socket, self._peer)
         try:
             stream.start(protocol, events)
         except Exception as error:  # noqa: BLE001 (told to whoever connects)
@@ -394,16 +401,25 @@ class StreamClientEndpoint:
 
     def _connecting(self, factory: IProtocolFactory) -> _Attempt:
         try:
-            connecting = socket.socket(
-                _family(self._host), socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+            connecting = socket.SocketType(
+                _family(self._host), socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
             )
         except OSError as error:
             raise ConnectError(error.errno, error.strerror) from error
         try:
             if self._source is not None:
                 connecting.bind(sockaddr(self._source, 0))
+            connecting.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             target = sockaddr(self._host, self._port)
-            return _Attempt(poller_of(self._reactor), connecting, target, factory, self._timeout)
+            return _Attempt(
+                poller_of(self._reactor),
+                connecting,
+                target,
+                endpoint_address("TCP", target),
+                factory,
+                self._timeout,
+            )
         except OSError as error:
             connecting.close()
             raise ConnectBindError(error.errno, error.strerror) from error

@@ -12,7 +12,7 @@ told of one, and does not use it up, has to remember it.
 import select
 from collections import deque
 from collections.abc import Callable
-from socket import socket
+from socket import SocketType
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -87,7 +87,7 @@ class Poller:
         self._soon: list[Callable[[], None]] = []
         self._readers: deque[Callable[[int], bool]] = deque()
         self._serving = False
-        self._closing: list[socket] = []
+        self._closing: list[SocketType] = []
         self._polling = False
 
     def watch(self, descriptor: int, handler: Handler) -> None:
@@ -95,13 +95,11 @@ class Poller:
         @param descriptor: a socket's, which is from now on watched until it closes.
         @param handler: is told of its events, as epoll has them; see L{connectionLost} too.
         """
-        if self not in self.reactor.getReaders():
+        if not self._polling and self not in self.reactor.getReaders():
             # The first time, or because the reactor has dropped all it had.
             self.reactor.addReader(self)
         self._handlers[descriptor] = handler
-        self._epoll.register(
-            descriptor, IN | OUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
-        )
+        self._epoll.register(descriptor, WATCHED)
 
     def hand_over(self, descriptor: int, handler: Handler) -> None:
         """
@@ -109,7 +107,7 @@ class Poller:
         """
         self._handlers[descriptor] = handler
 
-    def close(self, closing: socket) -> None:
+    def close(self, closing: SocketType) -> None:
         """
         Close a watched socket.  In the midst of a turn's events its number stays taken
         until they are all dealt with, or one of them could be taken for another socket's.

@@ -38,7 +38,7 @@ ROUNDS = 4
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-def reset_on_close(closing: socket.socket) -> None:
+def reset_on_close(closing: socket.SocketType) -> None:
     """Make a socket's end a reset."""
     closing.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
@@ -46,7 +46,7 @@ def reset_on_close(closing: socket.socket) -> None:
 @implementer(ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
 class StreamSocket:
     """
-    One connection.
+    One connection.  Whoever makes one has set TCP_NODELAY and SO_KEEPALIVE.
 
     @ivar poller: tells it of events.
     @ivar protocol: is told of what happens on it.
@@ -60,6 +60,7 @@ class StreamSocket:
         "_ended",
         "_ending",
         "_half_closing",
+        "_host",
         "_paused_producer",
         "_peer",
         "_producer",
@@ -80,14 +81,22 @@ class StreamSocket:
 
     _log = Logger()
 
-    def __init__(self, poller: Poller, connected: socket.socket, peer: Any = None) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        connected: socket.SocketType,
+        peer: IPv4Address | IPv6Address | None = None,
+        host: IPv4Address | IPv6Address | None = None,
+    ) -> None:
         """
         @param connected: a socket that does not block.
-        @param peer: the far end's address as the kernel gives it, where it is known.
+        @param peer: the far end's address, where it is known.
+        @param host: the near end's address, where it is known.
         """
         self.poller = poller
         self._socket = connected
         self._peer = peer
+        self._host = host
         self.protocol: IProtocol
         self.connected = True
         self.disconnecting = False
@@ -380,13 +389,15 @@ class StreamSocket:
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """See L{ITCPTransport}."""
-        return endpoint_address("TCP", self._socket.getsockname())
+        if self._host is None:
+            self._host = endpoint_address("TCP", self._socket.getsockname())
+        return self._host
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """See L{ITCPTransport}."""
         if self._peer is None:
-            self._peer = self._socket.getpeername()
-        return endpoint_address("TCP", self._peer)
+            self._peer = endpoint_address("TCP", self._socket.getpeername())
+        return self._peer
 
     def getTcpNoDelay(self) -> bool:
         """See L{ITCPTransport}."""
@@ -404,7 +415,7 @@ class StreamSocket:
         """See L{ITCPTransport}."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
-    def getHandle(self) -> socket.socket:
+    def getHandle(self) -> socket.SocketType:
         """See L{ISystemHandle}."""
         return self._socket
 
@@ -443,7 +454,7 @@ class Taken:
 
     __slots__ = ("readable", "socket", "unsent")
 
-    def __init__(self, taken: socket.socket, readable: bool, unsent: bytes) -> None:
+    def __init__(self, taken: socket.SocketType, readable: bool, unsent: bytes) -> None:
         self.socket = taken
         self.readable = readable
         self.unsent = unsent

@@ -78,8 +78,10 @@ class SOCKSProtocol(ControlConnection):
 
     def begin(self) -> None:
         """See L{ControlConnection}."""
-        left = self.session.server.timeouts.handshake - self.session.age()
-        self.session.deadline(max(left, 0), self._handshake_late)
+        self.session.deadline(self.session.server.timeouts.handshake, self.handshake_late)
+
+    def speak(self) -> None:
+        """See L{ControlConnection}."""
         self.session.version = self.version
         self.first()
 
@@ -281,7 +283,8 @@ class SOCKSProtocol(ControlConnection):
         """
         self.close(self.refused(outcome), outcome, rule)
 
-    def _handshake_late(self) -> None:
+    def handshake_late(self) -> None:
+        """The client has not said in time what it wants."""
         self.refuse(Outcome.HANDSHAKE_TIMED_OUT)
 
     def _request_late(self) -> None:

@@ -100,7 +100,7 @@ async def _permitted(
     @raise Refusal: the first denial, when there is no permit.
     """
     permitted: dict[IPAddress, str] = {}
-    denial = Refusal(Outcome.HOST_UNREACHABLE, "the name has no address")
+    denial: Refusal | None = None
     if len(addresses) > 1:
         addresses = interleaved(addresses)[: session.server.limits.addresses]
     for found in addresses:
@@ -108,10 +108,10 @@ async def _permitted(
         try:
             decision = await judge(session, request(address))
         except Refusal as refusal:
-            if denial.outcome is not Outcome.DENIED:
+            if denial is None or denial.outcome is not Outcome.DENIED:
                 denial = refusal
         else:
             permitted[address] = decision.rule
     if not permitted:
-        raise denial
+        raise denial or Refusal(Outcome.HOST_UNREACHABLE, "the name has no address")
     return permitted

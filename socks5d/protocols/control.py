@@ -84,6 +84,10 @@ class ControlConnection(Protocol):
         """The connection is there."""
         raise AssertionError("a subclass begins")
 
+    def speak(self) -> None:
+        """The client is to be spoken with."""
+        raise AssertionError("a subclass speaks")
+
     def advance(self) -> None:
         """More octets have come, or the client has said that no more will."""
         raise AssertionError("a subclass advances")
@@ -106,7 +110,10 @@ class ControlConnection(Protocol):
     def connectionMade(self) -> None:
         """See L{Protocol}."""
         tune(self.transport)
-        self._start()
+        self._out = self.transport
+        hear_eof(self.transport, self)
+        self.begin()
+        self.speak()
 
     def take_over(self, before: "ControlConnection") -> None:
         """
@@ -114,15 +121,11 @@ class ControlConnection(Protocol):
 
         @param before: the protocol, which from now on passes everything on to this one.
         """
-        self.transport = before.transport
+        self._out = self.transport = before.transport
         self._heard = before._heard
-        self._start()
-        self.dataReceived(before.take_all())
-
-    def _start(self) -> None:
-        self._out = self.transport
         hear_eof(self.transport, self)
-        self.begin()
+        self.speak()
+        self.dataReceived(before.take_all())
 
     def dataReceived(self, data: bytes) -> None:
         """See L{Protocol}."""

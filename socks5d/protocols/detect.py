@@ -53,6 +53,13 @@ class SOCKS(SOCKSProtocol):
         self._spoken = self.factory.adopt(speaker(self.session))
         self._spoken.take_over(self)
 
+    def handshake_late(self) -> None:
+        """See L{SOCKSProtocol}."""
+        if self._spoken is None:
+            super().handshake_late()
+        else:
+            self._spoken.handshake_late()
+
     def dataReceived(self, data: bytes) -> None:
         """See L{SOCKSProtocol}."""
         if self._spoken is None:

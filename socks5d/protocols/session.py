@@ -37,20 +37,20 @@ def count_from(first: int) -> None:
 class Session:
     """
     @ivar server: whose session it is.
-    @ivar client: who connected; for certain from the first octet on, for a PROXY
-        header may come before it.
     @ivar name: the canonical name asked for, once there is one.
     @ivar outcome: how the request ended; None while it has not.
     """
 
     __slots__ = (
+        "_client",
         "_deadline",
         "_epoch",
+        "_far",
+        "_near",
         "_started",
         "address",
         "asked",
         "claimed",
-        "client",
         "command",
         "dropped",
         "end",
@@ -81,8 +81,9 @@ class Session:
         self._epoch = time()
         self._started = server.clock.seconds()
         self._deadline: Deadline | None = None
-        self.client = Client(None)
-        self.identify(peer, None)
+        self._client: Client | None = None
+        self._far = peer
+        self._near: IAddress | None = None
         self.version = ""
         self.method: int | None = None
         self.identity: Identity = ANONYMOUS
@@ -128,10 +129,22 @@ class Session:
         @param peer: the far end of the client's connection.
         @param host: its near end.
         """
-        far = socket_address(peer)
-        address = far.host if far is not None and not isinstance(far.host, bytes) else None
-        port = far.port if far is not None else 0
-        self.client = Client(address, port, socket_address(host), self.server.listener)
+        self._far, self._near, self._client = peer, host, None
+
+    @property
+    def client(self) -> Client:
+        """
+        Who connected; for certain from the first octet on, for a PROXY header may come
+        before it.
+        """
+        client = self._client
+        if client is None:
+            far = socket_address(self._far)
+            address = far.host if far is not None and not isinstance(far.host, bytes) else None
+            port = far.port if far is not None else 0
+            near = socket_address(self._near)
+            self._client = client = Client(address, port, near, self.server.listener)
+        return client
 
     def request(
         self,

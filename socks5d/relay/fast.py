@@ -53,24 +53,26 @@ class FastDirection:
     @ivar ended: whether the source has said that nothing more comes.
     @ivar flushed: whether the sink has been told so, behind everything else.
     @ivar queued: whether it goes on in the next turn.
+    @ivar rest: octets that were read, and that the sink has not taken.
+    @ivar pipe: what bulk goes through, where there is bulk.
     """
 
     __slots__ = (
-        "_pipe",
         "_relay",
-        "_rest",
         "_sink",
         "_source",
         "ended",
         "ending",
         "flushed",
         "octets",
+        "pipe",
         "queued",
         "readable",
+        "rest",
     )
 
     def __init__(
-        self, relay: "FastRelay", source: socket.socket, sink: socket.socket, rest: bytes
+        self, relay: "FastRelay", source: socket.SocketType, sink: socket.SocketType, rest: bytes
     ) -> None:
         """
         @param rest: octets that go before all others, and are not counted.
@@ -78,8 +80,8 @@ class FastDirection:
         self._relay = relay
         self._source = source
         self._sink = sink
-        self._rest: bytes | memoryview = rest
-        self._pipe: Pipe | None = None
+        self.rest: bytes | memoryview = rest
+        self.pipe: Pipe | None = None
         self.octets = 0
         self.readable = False
         self.ending = False
@@ -92,12 +94,12 @@ class FastDirection:
         @param data: octets of the source's that were read before the relay was there.
         """
         self.octets += len(data)
-        self._rest = bytes(self._rest) + data
+        self.rest = bytes(self.rest) + data
 
     @property
     def stuck(self) -> bool:
         """Whether there are octets that the sink has not taken."""
-        return bool(self._rest) or self._pipe is not None
+        return bool(self.rest) or self.pipe is not None
 
     @property
     def over(self) -> bool:
@@ -114,9 +116,9 @@ class FastDirection:
         if self.flushed:
             return False
         for _ in range(ROUNDS):
-            if self._pipe is not None and not self._empty_pipe(self._pipe):
+            if self.pipe is not None and not self._empty_pipe(self.pipe):
                 return False
-            if self._rest and not self._send_rest():
+            if self.rest and not self._send_rest():
                 return False
             if self.ended:
                 if not self._relay.last(self):
@@ -124,31 +126,34 @@ class FastDirection:
                 return False
             if not self.readable:
                 return False
-            if self._pipe is not None:
-                self._splice(self._pipe)
-            else:
-                self._copy()
+            if self.pipe is not None:
+                self._splice(self.pipe)
+            elif not self._copy():
+                return False
         return True
 
     def drop(self) -> None:
         """Nothing more will be moved."""
-        pipe, self._pipe = self._pipe, None
+        pipe, self.pipe = self.pipe, None
         if pipe is not None:
             self._relay.pipes.give_back(pipe)
-        self._rest = b""
+        self.rest = b""
 
-    def _copy(self) -> None:
+    def _copy(self) -> bool:
+        """
+        @return: whether there is something left to do now.
+        """
         buffer = self._relay.poller.buffer
         try:
             count = self._source.recv_into(buffer)
         except (BlockingIOError, InterruptedError):
             self.readable = False
-            return
+            return False
         except OSError as error:
             raise _Reset(at_source=True) from error
         if not count:
             self.ended = True
-            return
+            return True
         self.octets += count
         try:
             sent = self._sink.send(buffer[:count])
@@ -157,11 +162,14 @@ class FastDirection:
         except OSError as error:
             raise _Reset(at_source=False) from error
         if sent < count:
-            self._rest = bytes(buffer[sent:count])
+            self.rest = bytes(buffer[sent:count])
         if count == BUFFER:
-            self._pipe = self._relay.pipes.lend() if not self._rest else None
-        elif not self.ending:
-            self.readable = False
+            self.pipe = self._relay.pipes.lend() if not self.rest else None
+            return True
+        if self.ending:
+            return True
+        self.readable = False
+        return bool(self.rest)
 
     def _splice(self, pipe: Pipe) -> None:
         try:
@@ -196,7 +204,7 @@ class FastDirection:
         return True
 
     def _return_pipe(self, pipe: Pipe) -> None:
-        self._pipe = None
+        self.pipe = None
         self._relay.pipes.give_back(pipe)
 
     def _send_rest(self) -> bool:
@@ -204,13 +212,13 @@ class FastDirection:
         @return: whether nothing of it is left.
         """
         try:
-            sent = self._sink.send(self._rest)
+            sent = self._sink.send(self.rest)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
             raise _Reset(at_source=False) from error
-        self._rest = memoryview(self._rest)[sent:] if sent < len(self._rest) else b""
-        return not self._rest
+        self.rest = memoryview(self.rest)[sent:] if sent < len(self.rest) else b""
+        return not self.rest
 
     def _tell_end(self) -> None:
         self.flushed = True
@@ -363,7 +371,7 @@ class FastRelay:
         @param into: the direction that it is the sink of.
         """
         self._timer.touched = self.poller.now
-        if events & OUT and into.stuck:
+        if events & OUT and (into.rest or into.pipe is not None):
             self._pump(into)
         if events & ~OUT and not self._over:
             out.readable = True
@@ -387,7 +395,7 @@ class FastRelay:
                 return
             direction.queued = True
             self.poller.soon(partial(self._pump_on, direction))
-        elif self.up.over and self.down.over:
+        elif direction.ended and self.up.over and self.down.over:
             self._finish(FINISHED, reset=False)
 
     def _pump_on(self, direction: FastDirection) -> None:

@@ -21,6 +21,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import alsoProvides
 
 from socks5d.interfaces import IEncapsulation
+from socks5d.net.stream import StreamSocket
 
 _log = Logger()
 
@@ -138,6 +139,8 @@ def tune(transport: object) -> None:
     """
     Notice dead peers, and pass on what comes as it comes.
     """
+    if isinstance(transport, StreamSocket):
+        return  # born so
     if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)

@@ -15,6 +15,9 @@ from socks5d.wire.names import NotAName, canonical, embedded
 
 Ports = tuple[int, int]
 
+#: Ports of which is remembered what holds them.
+PORTS = 4096
+
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](/[0-9]+)?(?::(.*))?")
 
@@ -121,13 +124,15 @@ class _Hosts:
 class DestinationSet:
     """Many destinations, looked up at once."""
 
-    __slots__ = ("_groups",)
+    __slots__ = ("_at", "_groups")
 
     def __init__(self, entries: Iterable[Destination]) -> None:
         by_ports: dict[Ports, list[Destination]] = {}
         for entry in entries:
             by_ports.setdefault(entry.ports or (0, 65535), []).append(entry)
         self._groups = [(*ports, _Hosts(entries)) for ports, entries in by_ports.items()]
+        #: Those that hold a port, of the ports that were asked about last.
+        self._at: dict[int, list[_Hosts]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -136,8 +141,8 @@ class DestinationSet:
         """
         @return: the text of an entry that names this address, or None.
         """
-        for low, high, hosts in self._groups:
-            if low <= port <= high and (text := hosts.prefixes.get(address)) is not None:
+        for hosts in self._holding(port):
+            if (text := hosts.prefixes.get(address)) is not None:
                 return text
         return None
 
@@ -145,9 +150,7 @@ class DestinationSet:
         """
         @return: the text of an entry that names this name or everything, or None.
         """
-        for low, high, hosts in self._groups:
-            if not low <= port <= high:
-                continue
+        for hosts in self._holding(port):
             if hosts.everything is not None:
                 return hosts.everything
             if name is None:
@@ -164,7 +167,16 @@ class DestinationSet:
 
     def names_addresses(self, port: int) -> bool:
         """Whether any address at all could be named for this port."""
-        return any(low <= port <= high and hosts.prefixes for low, high, hosts in self._groups)
+        return any(hosts.prefixes for hosts in self._holding(port))
+
+    def _holding(self, port: int) -> list[_Hosts]:
+        found = self._at.get(port)
+        if found is None:
+            if len(self._at) >= PORTS:
+                self._at.clear()
+            found = [hosts for low, high, hosts in self._groups if low <= port <= high]
+            self._at[port] = found
+        return found
 
 
 @implementer(IRuleset)

@@ -20,7 +20,7 @@ class PrefixMap(Generic[T]):
     another are not needed to tell whether an address is in any.
     """
 
-    __slots__ = ("_families",)
+    __slots__ = ("_any", "_families")
 
     def __init__(self, entries: Iterable[tuple[IPNetwork, T]]) -> None:
         """
@@ -31,12 +31,15 @@ class PrefixMap(Generic[T]):
             first, last = int(network.network_address), int(network.broadcast_address)
             families[network.version].append((first, last, value))
         self._families = {version: _widest(ranges) for version, ranges in families.items()}
+        self._any = any(families.values())
 
     def get(self, address: IPAddress) -> T | None:
         """
         @return: the value of the widest network that holds the address, or None.
         """
         firsts, lasts, values = self._families[address.version]
+        if not firsts:
+            return None
         number = int(address)
         place = bisect_right(firsts, number) - 1
         if place >= 0 and number <= lasts[place]:
@@ -44,7 +47,7 @@ class PrefixMap(Generic[T]):
         return None
 
     def __bool__(self) -> bool:
-        return any(firsts for firsts, _, _ in self._families.values())
+        return self._any
 
 
 def _widest(ranges: list[tuple[int, int, T]]) -> tuple[list[int], list[int], list[T]]:

@@ -53,6 +53,7 @@ from zope.interface.verify import verifyObject
 
 from socks5d.deadlines import GRAIN
 from socks5d.net import StreamClientEndpoint, StreamServerEndpoint, faster, poller, stream
+from socks5d.net.addresses import endpoint_address
 from socks5d.net.endpoints import ACCEPTS, BACKLOG, PAUSE, StreamPort
 from socks5d.net.poller import BUFFER, Poller
 from socks5d.net.stream import FULL, ROUNDS, StreamSocket
@@ -1388,7 +1389,7 @@ class Scene:
             far = self.keep(socket.create_connection(listener.getsockname(), PATIENCE))
             near, peer = listener.accept()
         self.keep(near).setblocking(False)
-        StreamSocket(self.poller, near, peer).start(protocol)
+        StreamSocket(self.poller, near, endpoint_address("TCP", peer)).start(protocol)
         self.reactor.turn()
         return far
 
@@ -1808,6 +1809,7 @@ def test_without_descriptors_there_is_no_connection(
 
         with monkeypatch.context() as patched:
             patched.setattr(socket, "socket", cannot)
+            patched.setattr(socket, "SocketType", cannot)
             return results_of(connects(lane, address).connect(Making()))
 
     results = in_reactor(connect, (FOUR, 9))
@@ -2152,11 +2154,11 @@ class Exhausted:
         self._inner = inner
         self.problems = problems
 
-    def accept(self) -> Any:
+    def _accept(self) -> Any:
         if self.problems:
             number = self.problems.pop(0)
             raise OSError(number, os.strerror(number))
-        return self._inner.accept()
+        return self._inner._accept()  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
