@@ -24,6 +24,10 @@ LENGTHS: Final = 64
 _log = Logger()
 
 
+def _nothing() -> None:
+    """What is left to do about one that is over, so that it keeps nothing alive."""
+
+
 class Deadline:
     """One that was set.  It can be taken back, also when it has passed."""
 
@@ -41,6 +45,7 @@ class Deadline:
             del deadlines[self]
             if not deadlines:
                 self._bucket.empty()
+        self.late = _nothing
 
 
 class _Bucket:
@@ -75,8 +80,9 @@ class _Bucket:
             if deadline not in self.deadlines:
                 continue  # taken back by one of those before
             del self.deadlines[deadline]
+            late, deadline.late = deadline.late, _nothing
             try:
-                deadline.late()
+                late()
             except Exception:  # noqa: BLE001 (the others are not to blame)
                 _log.failure("what a deadline had to do failed")
         if self.deadlines:

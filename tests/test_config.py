@@ -1,5 +1,6 @@
 """Settings from options and files: every key, and every way to get one wrong."""
 
+import os
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ source = ["192.0.2.1", "2001:db8::1"]
 access_log = "/var/log/socks5d.json"
 socks4 = false
 socks5 = true
+workers = 2
 
 [timeouts]
 handshake = 1
@@ -128,7 +130,8 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
     assert made.protect == (ip_network("172.16.0.0/12"),)
     assert made.bind_address == LocalAddresses(ip_address("192.0.2.3"))
     assert made.bind_ports == (40000, 40100)
-    assert not made.log_granted
+    assert made.log_granted is False
+    assert made.workers == 2
     assert made.commands == {Command.CONNECT, Command.UDP_ASSOCIATE}
     assert (made.ident, made.ident_port) == (IdentMode.LOG, 1113)
     assert made.udp == UDPParameters(
@@ -408,3 +411,35 @@ def test_a_password_file_with_a_second_colon_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="line 2 has a second colon") as caught:
         make_checker(f"file:{path}")
     assert "pa:ss" not in str(caught.value)
+
+
+# Workers.
+
+
+@pytest.mark.parametrize("value", [1, 2, 256, "1", "16", "256"])
+def test_workers_are_a_number(value: Any) -> None:
+    assert make_settings([("workers", Item("--workers", value))]).workers == int(value)
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, 257, True, False, "x", "", "0", "-1", "257", "1.5", 1.5, ["2"], {}, "AUTO"]
+)
+def test_what_is_no_number_of_workers_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^--workers: .*'auto' or a number from 1 to 256$"):
+        make_settings([("workers", Item("--workers", value))])
+
+
+def test_there_is_a_worker_for_each_processor_that_it_may_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert make_settings([("workers", Item("--workers", "auto"))]).workers == 3
+
+
+@pytest.mark.parametrize(("processors", "workers"), [(6, 6), (None, 1), (1000, 256)])
+def test_where_it_cannot_be_told_which_it_may_use_all_count(
+    processors: int | None, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    assert make_settings([("workers", Item("--workers", "auto"))]).workers == workers

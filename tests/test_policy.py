@@ -1,14 +1,25 @@
 """What settings come to: who is let in, and how much there may be."""
 
+from pathlib import Path
+
 import pytest
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 
 from socks5d.auth import AnyUserID, NoAuthentication
 from socks5d.config import ConfigError, Settings, make_checker
 from socks5d.interfaces import USERID
 from socks5d.parameters import Limits
-from socks5d.policy import authenticates, make_authenticators, make_ruleset, within_descriptors
+from socks5d.policy import (
+    authenticates,
+    make_authenticators,
+    make_observers,
+    make_ruleset,
+    share_out,
+    within_descriptors,
+)
 from socks5d.rules import PermitUnprotected, parse_destination
+from socks5d.sessionlog import AccessLog, SessionLog
 from tests.protocols.test_seams import Answering, Chap
 
 PASSWORD = (make_checker("memory:ann:secret"),)
@@ -67,3 +78,34 @@ def test_permit_and_allow_do_not_go_together() -> None:
     both = Settings(rulesets=(PermitUnprotected(),), allow=(parse_destination("*:443"),))
     with pytest.raises(ConfigError, match="leave one of them out"):
         make_ruleset(both)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "workers", "each"), [(0, 4, 0), (1, 4, 1), (4, 4, 1), (5, 4, 2), (1000, 3, 334)]
+)
+def test_a_limit_of_sessions_is_shared_out_among_workers(
+    sessions: int, workers: int, each: int
+) -> None:
+    limits = share_out(Limits(sessions=sessions, associations=7), workers)
+    assert (limits.sessions, limits.associations) == (each, 7)
+
+
+@pytest.mark.parametrize(
+    ("setting", "access_log", "granted"),
+    [
+        (None, False, True),
+        (None, True, False),
+        (True, True, True),
+        (True, False, True),
+        (False, True, False),
+        (False, False, False),
+    ],
+)
+def test_granted_sessions_are_in_the_log_unless_there_is_another(
+    setting: bool | None, access_log: bool, granted: bool, tmp_path: Path
+) -> None:
+    log = AccessLog(tmp_path / "log", Clock()) if access_log else None
+    first, *others = make_observers(Settings(log_granted=setting), log)
+    assert isinstance(first, SessionLog)
+    assert first._granted is granted
+    assert others == ([] if log is None else [log])

@@ -1,52 +1,32 @@
-"""From settings to listeners: open proxies that are not made, listeners that take time."""
+"""From settings to listeners: listeners that take time, and those of others."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent
 from zope.interface import implementer
 
-from socks5d.config import ConfigError, Settings, make_checker
+from socks5d.config import ConfigError, Settings
 from socks5d.net import StreamServerEndpoint, poller
-from socks5d.rules import parse_network
 from socks5d.service import SOCKSService
 
-PASSWORD = (make_checker("memory:ann:secret"),)
-EVERYWHERE = ("tcp:1080",)
+
+def test_an_open_proxy_is_not_made() -> None:
+    with pytest.raises(ConfigError, match="open proxy"):
+        SOCKSService(Settings(listen=("tcp:1080",)), MemoryReactorClock())
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        Settings(listen=EVERYWHERE),
-        Settings(listen=("tcp:1080:interface=192.0.2.1",)),
-        Settings(listen=("tcp6:1080",)),
-        Settings(listen=("haproxy:tcp:1080",)),
-        Settings(listen=EVERYWHERE, deny_from=(parse_network("192.0.2.0/24"),)),
-        Settings(listen=EVERYWHERE, checkers=PASSWORD, userids=("ann",)),
-    ],
-)
-def test_an_open_proxy_is_not_made(settings: Settings) -> None:
-    with pytest.raises(ConfigError, match=r"open proxy: .*(--auth|--userid).*--allow-from"):
-        SOCKSService(settings, MemoryReactorClock())
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        Settings(),
-        Settings(listen=("tcp6:1080:interface=\\:\\:1",)),
-        Settings(listen=EVERYWHERE, checkers=PASSWORD),
-        Settings(listen=EVERYWHERE, allow_from=(parse_network("192.0.2.0/24"),)),
-    ],
-)
-def test_a_proxy_that_is_not_open_is_made(settings: Settings) -> None:
-    assert SOCKSService(settings, MemoryReactorClock()).ports == []
+def test_nothing_listens_before_it_starts() -> None:
+    assert SOCKSService(Settings(), MemoryReactorClock()).ports == []
 
 
 # Listeners that take time.
@@ -138,3 +118,30 @@ def test_a_listener_that_comes_after_the_end_is_stopped(
     late[0].callback(port)
     assert (port.stopped, service.ports) == (True, [])
     assert "stopped" in logs[-1]["text"]
+
+
+# Listeners that somebody else has made.
+
+
+@implementer(IStreamServerEndpoint)
+class Given:
+    """An endpoint in the place of the one that settings describe."""
+
+    def __init__(self) -> None:
+        self.port = Port("127.0.0.1")
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        return succeed(self.port)
+
+
+def test_endpoints_that_are_given_are_listened_on_without_a_word(logs: Sequence[LogEvent]) -> None:
+    given = Given()
+    service = SOCKSService(Settings(), MemoryReactorClock(), endpoints=[given])
+    service.privilegedStartService()
+    assert service.ports == [given.port]
+    assert [event for event in logs if "listening" in event.get("log_format", "")] == []
+
+
+def test_there_is_an_endpoint_for_each_that_settings_name() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        SOCKSService(Settings(), MemoryReactorClock(), endpoints=[])

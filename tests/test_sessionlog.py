@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -455,3 +456,57 @@ def test_granted_sessions_can_be_left_to_the_access_log(logs: Sequence[LogEvent]
     assert logs == []
     log.closed(NOTHING)
     assert len(logs) == 1
+
+
+# What the workers' parent, and a SIGHUP, ask of it.
+
+
+def test_it_is_opened_anew_at_once_when_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = AccessLog(path, Clock())
+    log.closed(evolve(GRANTED, id=1))
+    path.rename(tmp_path / "moved")
+    log.reopen()
+    log.closed(evolve(GRANTED, id=2))
+    log.close()
+    assert (ids(tmp_path / "moved"), ids(path)) == ([1], [2])
+
+
+def test_a_file_that_is_where_it_should_be_stays_open(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = AccessLog(path, Clock())
+    before = log.fileno()
+    log.reopen()
+    assert log.fileno() == before
+    assert os.path.samestat(os.fstat(before), path.stat())
+    log.close()
+
+
+def test_a_file_that_is_open_already_is_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(json.dumps({"session": 1}) + "\n", encoding="ascii")
+    log = AccessLog(path, Clock(), opened=path.open("a", encoding="ascii"))
+    log.closed(evolve(GRANTED, id=2))
+    log.close()
+    assert ids(path) == [1, 2]
+
+
+def test_several_processes_add_whole_lines_to_one_file(tmp_path: Path) -> None:
+    # As workers do, whose file is their parent's.
+    path = tmp_path / "log"
+    first = AccessLog(path, Clock())
+    second = AccessLog(path, Clock(), opened=os.fdopen(os.dup(first.fileno()), "a"))
+    for number in range(6):
+        (second if number % 2 else first).closed(evolve(GRANTED, id=number))
+    first.close()
+    second.close()
+    assert ids(path) == list(range(6))
+
+
+def test_it_knows_where_it_is_wherever_the_process_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = AccessLog(Path("log"), Clock())
+    log.close()
+    assert log.path == tmp_path / "log"

@@ -308,7 +308,7 @@ class _Attempt:
         self._socket = connecting
         self._peer = peer
         self._factory = factory
-        self.result: Deferred[IProtocol] = Deferred(lambda _: self._end())
+        self._result: Deferred[IProtocol] | None = Deferred(self._given_up)
         self._late = poller.deadlines.after(seconds, self._timed_out)
         number = connecting.connect_ex(target)
         # Not before: one that is not connecting would be told that it can be written to.
@@ -337,24 +337,48 @@ class _Attempt:
         if protocol is None:
             self._failed(errors.NoProtocol())
             return
-        self._late.cancel()
+        if self._result is None:
+            return  # given up by the factory
+        result = self._over()
         stream = StreamSocket(self._poller, self._socket, self._peer)
         try:
             stream.start(protocol, events)
         except Exception as error:  # noqa: BLE001 (told to whoever connects)
             stream.fail(Failure())
-            self.result.errback(error)
+            result.errback(error)
             return
-        self.result.callback(protocol)
+        if result.called:
+            stream.abortConnection()  # given up by the protocol
+            return
+        result.callback(protocol)
         stream.read_on()
 
-    def _failed(self, problem: BaseException) -> None:
-        if not self.result.called:
-            self._end()
-            self.result.errback(problem)
+    def result(self) -> Deferred[IProtocol]:
+        """
+        @return: fires once, with the protocol.
+        """
+        assert self._result is not None
+        return self._result
 
-    def _end(self) -> None:
+    def _over(self) -> Deferred[IProtocol]:
+        """The two hold each other no longer."""
+        result = self.result()
+        self._result = None
         self._late.cancel()
+        return result
+
+    def _failed(self, problem: BaseException) -> None:
+        if self._result is not None:
+            result = self._over()
+            self._close()
+            result.errback(problem)
+
+    def _given_up(self, result: Deferred[IProtocol]) -> None:
+        if self._result is not None:
+            self._over()
+            self._close()
+
+    def _close(self) -> None:
         if self._watched:
             self._poller.close(self._socket)
         else:
@@ -395,7 +419,7 @@ class StreamClientEndpoint:
         @return: fails with L{ConnectError} or L{TimeoutError}.
         """
         try:
-            return self._connecting(protocolFactory).result
+            return self._connecting(protocolFactory).result()
         except ConnectError as error:
             return fail(error)
 

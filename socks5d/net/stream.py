@@ -230,7 +230,10 @@ class StreamSocket:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
-        self.protocol.connectionLost(failure)
+        # The two hold each other no longer.
+        protocol = self.protocol
+        del self.protocol
+        protocol.connectionLost(failure)
 
     # Writing.
 
@@ -440,6 +443,7 @@ class StreamSocket:
             b"".join((self._unsent, *self._queue)),
         )
         self.connected = self._reading = False
+        del self.protocol
         return taken
 
 

@@ -8,6 +8,7 @@ octets would send a reset, which may destroy the message before it is read.
 """
 
 from collections.abc import Callable
+from typing import Any
 from typing import Protocol as Shape
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -51,11 +52,15 @@ class Carrier(Shape):
     def abort(self, end: str) -> None: ...
 
 
+def _nothing(ended: object) -> None:
+    """Nobody wants to know."""
+
+
 @implementer(IHalfCloseableProtocol)
 class ControlConnection(Protocol):
     """
     @ivar session: what is known of the client.
-    @ivar over: called when the session has ended and nothing of it is left.
+    @ivar over: called with this when the session has ended and nothing of it is left.
     @ivar closing: whether nothing more is taken from anybody.
     @ivar eof: whether the client has said that it sends no more.
     """
@@ -67,7 +72,7 @@ class ControlConnection(Protocol):
         @param session: the one that begins with this connection.
         """
         self.session = session
-        self.over: Callable[[], object] = lambda: None
+        self.over: Callable[[Any], object] = _nothing
         self.closing = False
         self.eof = False
         self._buffer = b""
@@ -339,5 +344,5 @@ class ControlConnection(Protocol):
         self.abandon()
 
     def _end(self) -> None:
-        self.over()
+        self.over(self)
         self.session.closed()

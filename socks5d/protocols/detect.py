@@ -49,7 +49,7 @@ class SOCKS(SOCKSProtocol):
             reply = _REFUSED_4 if version == socks4.VERSION else _NO_METHOD
             self.close(reply, Outcome.MALFORMED, "no SOCKS version that is served")
             return
-        self.over()
+        self.over(self)
         self._spoken = self.factory.adopt(speaker(self.session))
         self._spoken.take_over(self)
 

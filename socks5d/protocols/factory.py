@@ -136,6 +136,6 @@ class SOCKSBaseFactory(Factory):
         @return: the same, which is this factory's now.
         """
         protocol.factory = self
-        protocol.over = lambda: self.sessions.discard(protocol)
+        protocol.over = self.sessions.discard
         self.sessions.add(protocol)
         return protocol

@@ -134,10 +134,12 @@ class FastDirection:
 
     def drop(self) -> None:
         """Nothing more will be moved."""
-        pipe, self.pipe = self.pipe, None
-        if pipe is not None:
-            self._relay.pipes.give_back(pipe)
+        if self.pipe is not None:
+            self._return_pipe(self.pipe)
         self.rest = b""
+        self.flushed = True
+        # The two hold each other no longer.
+        del self._relay
 
     def _copy(self) -> bool:
         """
@@ -426,4 +428,6 @@ class FastRelay:
             if reset:
                 reset_on_close(connection)
             self.poller.close(connection)
-        self._ended()
+        ended = self._ended
+        del self._ended
+        ended()

@@ -7,6 +7,10 @@ from twisted.internet.interfaces import IReactorTime
 from socks5d.deadlines import Deadlines, deadlines_of
 
 
+def _nothing() -> None:
+    """What is left to do about one that looks no more, so that it keeps nothing alive."""
+
+
 class IdleTimer:
     """
     Looks now and then when something moved last.
@@ -42,6 +46,7 @@ class IdleTimer:
     def cancel(self) -> None:
         """Look no more."""
         self._call.cancel()
+        self._idle = _nothing
 
     def _look(self) -> None:
         left = self.touched + self._seconds - self._clock.seconds()

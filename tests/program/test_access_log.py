@@ -92,8 +92,10 @@ class Logged:
 
 @contextmanager
 def logging(folder: Path, *arguments: str) -> Iterator[Logged]:
-    path = folder / "access.log"
-    with twistd("--access-log", str(path), *arguments, listen=LISTEN) as server:
+    path, both = folder / "access.log", folder / "both.toml"
+    both.write_text("log_granted = true\n")
+    options = ("--access-log", str(path), "--config", str(both))
+    with twistd(*options, *arguments, listen=LISTEN) as server:
         yield Logged(server, path)
 
 

@@ -6,22 +6,26 @@ import os
 import selectors
 import socket
 import struct
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
+from queue import Queue
 from random import Random
 from unittest import mock
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import LogEvent
 
 from socks5d.egress import DirectEgress, FixedResolver
 from socks5d.interfaces import IRuleset
 from socks5d.model import NO_OPINION, Command, Decision, Outcome, Request, Verdict
 from socks5d.net.poller import poller_of
 from socks5d.parameters import Filtering, Limits, LocalAddresses, Timeouts, UDPParameters
+from socks5d.protocols import Capacity
 from socks5d.relay import verdicts
 from socks5d.rules import Chain, ClientRules, DestinationRules, parse_destination, parse_network
 from socks5d.wire import socks5
@@ -510,6 +514,108 @@ def test_a_client_has_a_bounded_number_of_associations() -> None:
             assert gone(second.relay)
             with Associated(server):
                 pass
+
+
+class Elsewhere:
+    """Counts associations somewhere that takes time: a test answers."""
+
+    def __init__(self) -> None:
+        self.answer: Deferred[bool] = Deferred(lambda _: self.cancelled.set())
+        self.asked = threading.Event()
+        self.cancelled = threading.Event()
+        self.given_back: Queue[IPAddress] = Queue()
+
+    def take(self, address: IPAddress) -> Deferred[bool]:
+        self.asked.set()
+        return self.answer
+
+    def give_back(self, address: IPAddress) -> None:
+        self.given_back.put(address)
+
+
+@contextmanager
+def counted() -> Iterator[tuple[Elsewhere, SocketAddress, Observed]]:
+    """A server whose associations are counted elsewhere."""
+    elsewhere, seen = Elsewhere(), Observed()
+    capacity = Capacity(100, reactor, None, elsewhere)
+    with proxy(seen, capacity=capacity) as server:
+        yield elsewhere, server, seen
+
+
+@contextmanager
+def asking(server: SocketAddress, elsewhere: Elsewhere) -> Iterator[socket.socket]:
+    """A client's control connection, whose request waits for the count."""
+    with client.dial(server) as control:
+        client.greet(control)
+        request = socks5.Request(socks5.UDP_ASSOCIATE, client.destination("0.0.0.0", 0))
+        control.sendall(socks5.encode_request(request))
+        assert elsewhere.asked.wait(PATIENCE)
+        yield control
+
+
+def test_a_count_kept_elsewhere_grants_an_association_and_has_it_back() -> None:
+    with counted() as (elsewhere, server, _):
+        with asking(server, elsewhere) as control:
+            in_reactor(elsewhere.answer.callback, True)
+            assert client.read(control, socks5.parse_reply).code == socks5.SUCCEEDED
+            assert elsewhere.given_back.empty()
+        assert elsewhere.given_back.get(timeout=PATIENCE) == ip_address("127.0.0.1")
+    assert elsewhere.given_back.empty()
+
+
+@pytest.mark.parametrize(
+    ("answer", "rule"),
+    [
+        (False, "the client has as many associations as it may"),
+        (ConnectionError("nobody there"), "the client's associations could not be counted"),
+    ],
+)
+def test_what_is_not_granted_elsewhere_is_refused(answer: bool | Exception, rule: str) -> None:
+    with counted() as (elsewhere, server, seen):
+        with asking(server, elsewhere) as control:
+            in_reactor(
+                elsewhere.answer.errback
+                if isinstance(answer, Exception)
+                else elsewhere.answer.callback,
+                answer,
+            )
+            assert client.read(control, socks5.parse_reply).code == socks5.GENERAL_FAILURE
+        assert seen.record().rule == rule
+    assert elsewhere.given_back.empty()
+
+
+def test_a_count_that_fails_is_told_of_in_the_log(logs: Sequence[LogEvent]) -> None:
+    with counted() as (elsewhere, server, seen):
+        with asking(server, elsewhere) as control:
+            in_reactor(elsewhere.answer.errback, ConnectionError("nobody there"))
+            client.read(control, socks5.parse_reply)
+        seen.record()
+    (failure,) = [event["log_failure"] for event in logs if "log_failure" in event]
+    assert failure.getErrorMessage() == "nobody there"
+
+
+def test_a_count_that_hangs_is_given_up_after_the_time_for_a_decision() -> None:
+    elsewhere, seen = Elsewhere(), Observed()
+    timeouts = Timeouts(decision=0.01)
+    capacity = Capacity(100, reactor, None, elsewhere)
+    with proxy(seen, capacity=capacity, timeouts=timeouts) as server:
+        with asking(server, elsewhere) as control:
+            assert client.read(control, socks5.parse_reply).code == socks5.GENERAL_FAILURE
+        assert seen.record().rule == "the client's associations could not be counted"
+    assert elsewhere.cancelled.is_set()
+    assert elsewhere.given_back.empty()
+
+
+@pytest.mark.parametrize("leave", [socket.socket.close, reset])
+def test_a_client_that_leaves_before_it_is_counted_cancels_that(
+    leave: Callable[[socket.socket], None],
+) -> None:
+    with counted() as (elsewhere, server, seen):
+        with asking(server, elsewhere) as control:
+            leave(control)
+        assert elsewhere.cancelled.wait(PATIENCE)
+        assert seen.record().outcome is Outcome.CLIENT_LEFT
+    assert elsewhere.given_back.empty()
 
 
 def test_an_association_counts_twice_among_the_sessions() -> None:
