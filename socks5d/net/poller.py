@@ -209,7 +209,7 @@ class Poller:
         its handler's object has a method C{reactor_ended}.
         """
         for handler in list(self._handlers.values()):
-            ended = getattr(getattr(handler, "__self__", None), "reactor_ended", None)
+            ended = getattr(getattr(handler, "__self__", handler), "reactor_ended", None)
             if ended is None:
                 continue
             try:

@@ -19,7 +19,7 @@ from zope.interface import implementer
 from socks5d.interfaces import IEncapsulation
 from socks5d.model import Outcome
 from socks5d.protocols.session import Session
-from socks5d.relay import Encapsulated, Origin, StreamTransport, relay_between
+from socks5d.relay import Encapsulated, FastRelay, Origin, StreamTransport, relay_between
 from socks5d.relay.stream import SHUTDOWN
 from socks5d.relay.transports import half_closer, hear_eof, tune
 
@@ -269,6 +269,9 @@ class ControlConnection(Protocol):
         )
         self.carry_by(relay)
         origin.attach(relay)
+        if isinstance(relay, FastRelay):
+            # Nobody asks the transport for anything any more.
+            del self._out, self.transport
 
     def carry_by(self, carrier: Carrier) -> None:
         """

@@ -144,6 +144,7 @@ class Session:
             port = far.port if far is not None else 0
             near = socket_address(self._near)
             self._client = client = Client(address, port, near, self.server.listener)
+            self._far = self._near = None
         return client
 
     def request(

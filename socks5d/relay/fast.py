@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from socks5d.net.pipes import Pipe, Pipes
 from socks5d.net.poller import BUFFER, ENDING, ERROR, OUT, Poller
 from socks5d.net.stream import StreamSocket, Taken, reset_on_close
-from socks5d.relay.idle import IdleTimer
+from socks5d.relay.idle import IdleWatch
 from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE, ORIGIN_RESET, SHUTDOWN
 
 #: Reads in a row, before others have their turn.
@@ -46,8 +46,9 @@ class _Reset(Exception):
 
 class FastDirection:
     """
-    One way through the relay.
+    One way through the relay, and what is told of the events of its source.
 
+    @ivar source: the socket whose octets it moves.
     @ivar octets: how many came from the source.
     @ivar readable: whether the source may have more than was read.
     @ivar ended: whether the source has said that nothing more comes.
@@ -60,7 +61,6 @@ class FastDirection:
     __slots__ = (
         "_relay",
         "_sink",
-        "_source",
         "ended",
         "ending",
         "flushed",
@@ -69,18 +69,14 @@ class FastDirection:
         "queued",
         "readable",
         "rest",
+        "source",
     )
 
-    def __init__(
-        self, relay: "FastRelay", source: socket.SocketType, sink: socket.SocketType, rest: bytes
-    ) -> None:
-        """
-        @param rest: octets that go before all others, and are not counted.
-        """
+    def __init__(self, relay: "FastRelay") -> None:
         self._relay = relay
-        self._source = source
-        self._sink = sink
-        self.rest: bytes | memoryview = rest
+        self.source: socket.SocketType
+        self._sink: socket.SocketType
+        self.rest: bytes | memoryview = b""
         self.pipe: Pipe | None = None
         self.octets = 0
         self.readable = False
@@ -88,6 +84,27 @@ class FastDirection:
         self.ended = False
         self.flushed = False
         self.queued = False
+
+    def begin(self, source: Taken, sink: Taken) -> None:
+        """
+        @param source: whose octets to move.
+        @param sink: where to; what it has not sent goes before all others, and is not
+            counted.
+        """
+        self.source = source.socket
+        self._sink = sink.socket
+        self.rest = sink.unsent
+        self.readable = self.ending = source.readable
+
+    def __call__(self, events: int) -> None:
+        """
+        @param events: the source's.
+        """
+        self._relay.event(events, self)
+
+    def reactor_ended(self) -> None:
+        """The reactor ends, and takes both connections along."""
+        self._relay.abort(SHUTDOWN)
 
     def add(self, data: bytes) -> None:
         """
@@ -147,7 +164,7 @@ class FastDirection:
         """
         buffer = self._relay.poller.buffer
         try:
-            count = self._source.recv_into(buffer)
+            count = self.source.recv_into(buffer)
         except (BlockingIOError, InterruptedError):
             self.readable = False
             return False
@@ -175,7 +192,7 @@ class FastDirection:
 
     def _splice(self, pipe: Pipe) -> None:
         try:
-            count = os.splice(self._source.fileno(), pipe.entry, MOST, flags=_NONBLOCK)
+            count = os.splice(self.source.fileno(), pipe.entry, MOST, flags=_NONBLOCK)
         except (BlockingIOError, InterruptedError):
             self.readable = False
             self._return_pipe(pipe)
@@ -241,7 +258,7 @@ def can_take_over(client: object, origin: object) -> bool:
     )
 
 
-class FastRelay:
+class FastRelay(IdleWatch):
     """
     Relays between a client and an origin, whose connections it takes over.
 
@@ -250,18 +267,7 @@ class FastRelay:
     @ivar end: how it ended; "" while it has not.
     """
 
-    __slots__ = (
-        "_client",
-        "_ended",
-        "_origin",
-        "_over",
-        "_timer",
-        "down",
-        "end",
-        "pipes",
-        "poller",
-        "up",
-    )
+    __slots__ = ("_ended", "_over", "down", "end", "pipes", "poller", "up")
 
     def __init__(
         self,
@@ -280,19 +286,15 @@ class FastRelay:
         self._ended = ended
         self._over = False
         self.end = ""
-        client_side, origin_side = (
-            client.take_over(self._client_event),
-            origin.take_over(self._origin_event),
-        )
-        self._client, self._origin = client_side.socket, origin_side.socket
-        self.up = self._direction(client_side, origin_side)
-        self.down = self._direction(origin_side, client_side)
-        self._timer = IdleTimer(clock, idle, partial(self.abort, IDLE), self.poller.deadlines)
+        self.up, self.down = FastDirection(self), FastDirection(self)
+        client_side, origin_side = client.take_over(self.up), origin.take_over(self.down)
+        self.up.begin(client_side, origin_side)
+        self.down.begin(origin_side, client_side)
+        super().__init__(clock, idle, self.poller.deadlines)
 
-    def _direction(self, source: Taken, sink: Taken) -> FastDirection:
-        direction = FastDirection(self, source.socket, sink.socket, sink.unsent)
-        direction.readable = direction.ending = source.readable
-        return direction
+    def idled(self) -> None:
+        """See L{IdleWatch}."""
+        self.abort(IDLE)
 
     def start(self) -> None:
         """Move what is there already."""
@@ -361,20 +363,15 @@ class FastRelay:
 
     # Events.
 
-    def _client_event(self, events: int) -> None:
-        self._event(events, self.up, self.down)
-
-    def _origin_event(self, events: int) -> None:
-        self._event(events, self.down, self.up)
-
-    def _event(self, events: int, out: FastDirection, into: FastDirection) -> None:
+    def event(self, events: int, out: FastDirection) -> None:
         """
         @param out: the direction that the connection is the source of.
-        @param into: the direction that it is the sink of.
         """
-        self._timer.touched = self.poller.now
-        if events & OUT and (into.rest or into.pipe is not None):
-            self._pump(into)
+        self.touched = self.poller.now
+        if events & OUT:
+            into = self.down if out is self.up else self.up
+            if into.rest or into.pipe is not None:
+                self._pump(into)
         if events & ~OUT and not self._over:
             out.readable = True
             if events & ENDING:
@@ -402,14 +399,10 @@ class FastRelay:
 
     def _pump_on(self, direction: FastDirection) -> None:
         direction.queued = False
-        self._timer.touched = self.poller.now
+        self.touched = self.poller.now
         self._pump(direction)
 
     # The end.
-
-    def reactor_ended(self) -> None:
-        """The reactor ends, and takes both connections along."""
-        self._finish(SHUTDOWN, reset=True)
 
     def _lost(self, direction: FastDirection, *, at_source: bool) -> None:
         self._finish(
@@ -421,13 +414,12 @@ class FastRelay:
             return
         self._over = True
         self.end = end
-        self._timer.cancel()
+        self.cancel()
         for direction in (self.up, self.down):
             direction.drop()
-        for connection in (self._client, self._origin):
             if reset:
-                reset_on_close(connection)
-            self.poller.close(connection)
+                reset_on_close(direction.source)
+            self.poller.close(direction.source)
         ended = self._ended
         del self._ended
         ended()

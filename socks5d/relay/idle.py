@@ -4,40 +4,36 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from socks5d.deadlines import Deadlines, deadlines_of
+from socks5d.deadlines import Deadline, Deadlines, deadlines_of
 
 
-def _nothing() -> None:
-    """What is left to do about one that looks no more, so that it keeps nothing alive."""
-
-
-class IdleTimer:
+class IdleWatch:
     """
-    Looks now and then when something moved last.
+    Looks now and then when something moved last.  A subclass says what becomes of it when
+    nothing has: L{idled}.
 
     @ivar touched: when that was, by the clock.
     """
 
-    __slots__ = ("_call", "_clock", "_deadlines", "_idle", "_seconds", "touched")
+    __slots__ = ("_clock", "_deadline", "_seconds", "touched")
 
     def __init__(
-        self,
-        clock: IReactorTime,
-        seconds: float,
-        idle: Callable[[], None],
-        deadlines: Deadlines | None = None,
+        self, clock: IReactorTime, seconds: float, deadlines: Deadlines | None = None
     ) -> None:
         """
         @param seconds: for how long nothing may move.
         @param deadlines: the clock's, where they are at hand.
-        @param idle: called when nothing has, and again after as long.
         """
         self._clock = clock
         self._seconds = seconds
-        self._idle = idle
         self.touched = clock.seconds()
-        self._deadlines = deadlines if deadlines is not None else deadlines_of(clock)
-        self._call = self._deadlines.after(seconds, self._look)
+        if deadlines is None:
+            deadlines = deadlines_of(clock)
+        self._deadline: Deadline | None = deadlines.after(seconds, self._look)
+
+    def idled(self) -> None:
+        """Nothing has moved for so long; called again after as long."""
+        raise AssertionError("a subclass says what becomes of it")
 
     def touch(self) -> None:
         """Something moved."""
@@ -45,11 +41,36 @@ class IdleTimer:
 
     def cancel(self) -> None:
         """Look no more."""
-        self._call.cancel()
-        self._idle = _nothing
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.cancel()
 
     def _look(self) -> None:
         left = self.touched + self._seconds - self._clock.seconds()
-        self._call = self._deadlines.after(left if left > 0 else self._seconds, self._look)
+        again = left if left > 0 else self._seconds
+        self._deadline = deadlines_of(self._clock).after(again, self._look)
         if left <= 0:
-            self._idle()
+            self.idled()
+
+
+class IdleTimer(IdleWatch):
+    """One that calls something."""
+
+    __slots__ = ("idled",)
+
+    def __init__(self, clock: IReactorTime, seconds: float, idle: Callable[[], None]) -> None:
+        """
+        @param seconds: for how long nothing may move.
+        @param idle: called when nothing has, and again after as long.
+        """
+        super().__init__(clock, seconds)
+        self.idled = idle  # type: ignore[method-assign]
+
+    def cancel(self) -> None:
+        """Look no more."""
+        super().cancel()
+        self.idled = _nothing  # type: ignore[method-assign]
+
+
+def _nothing() -> None:
+    """What is left to do about one that looks no more, so that it keeps nothing alive."""
