@@ -208,7 +208,9 @@ class Poller:
         See L{IReadDescriptor}.  The reactor ends, and whatever is watched hears of it, where
         its handler's object has a method C{reactor_ended}.
         """
-        for handler in list(self._handlers.values()):
+        for descriptor, handler in list(self._handlers.items()):
+            if self._handlers.get(descriptor) is not handler:
+                continue  # another's end was its end too
             ended = getattr(getattr(handler, "__self__", handler), "reactor_ended", None)
             if ended is None:
                 continue

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from attrs import frozen
@@ -179,6 +180,11 @@ class DestinationSet:
         return found
 
 
+@lru_cache(1024)
+def _allowed(rule: str, by_address: bool) -> Decision:
+    return Decision(Verdict.PERMIT, f"allow {rule}", by_address=by_address)
+
+
 @implementer(IRuleset)
 class DestinationRules:
     """
@@ -214,9 +220,9 @@ class DestinationRules:
         if (rule := self._denies(name, address, port)) is not None:
             return Decision(Verdict.DENY, f"deny {rule}")
         if address is not None and (rule := self._allow.by_address(address, port)) is not None:
-            return Decision(Verdict.PERMIT, f"allow {rule}", by_address=True)
+            return _allowed(rule, True)
         if (rule := self._allow.by_name(name, port)) is not None:
-            return Decision(Verdict.PERMIT, f"allow {rule}")
+            return _allowed(rule, False)
         if address is None and (name is None or self._allow.names_addresses(port)):
             return NO_OPINION
         return self._otherwise
