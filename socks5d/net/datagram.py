@@ -29,6 +29,8 @@ from socks5d.wire.address import IPAddress
 
 #: Datagrams that are read in one turn of a reactor without a poller.
 BATCH = 64
+#: Datagrams that are read before others that share a poller's turn have theirs.
+SHARE = 16
 #: Octets of datagrams, with what the kernel adds to each, that may wait to be read.
 ROOM = 1 << 20
 #: More than a datagram can hold.
@@ -117,12 +119,11 @@ class DatagramSocket:
             self._queued = True
             self._poller.share(self._read)
 
-    def _read(self, count: int) -> bool:
+    def _read(self) -> bool:
         """
-        @param count: datagrams to read at most.
         @return: whether there may be more.
         """
-        self._queued = self._open and self._closed is None and self._read_some(count)
+        self._queued = self._open and self._closed is None and self._read_some(SHARE)
         return self._queued
 
     def _read_some(self, count: int) -> bool:

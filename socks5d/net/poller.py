@@ -45,9 +45,8 @@ WATCHED: Final = (
 #: Octets that are read from a stream at once.
 BUFFER: Final = 1 << 16
 
-#: Sockets that datagrams are read from in a turn, and datagrams of each.
+#: Those that share a turn of the reactor, before it turns to what else it has.
 TURNS: Final = 8
-SHARE: Final = 16
 
 Handler = Callable[[int], None]
 
@@ -85,10 +84,11 @@ class Poller:
         self._handlers: dict[int, Handler] = {}
         self._lost: dict[int, Callable[[], None]] = {}
         self._soon: list[Callable[[], None]] = []
-        self._readers: deque[Callable[[int], bool]] = deque()
-        self._serving = False
+        self._sharing: deque[Callable[[], bool]] = deque()
+        self._share_queued = False
         self._closing: list[SocketType] = []
         self._polling = False
+        self._dealing = False
 
     def watch(self, descriptor: int, handler: Handler) -> None:
         """
@@ -113,7 +113,7 @@ class Poller:
         until they are all dealt with, or one of them could be taken for another socket's.
         """
         del self._handlers[closing.fileno()]
-        if self._polling:
+        if self._dealing:
             self._closing.append(closing)
         else:
             closing.close()
@@ -126,40 +126,27 @@ class Poller:
             self.reactor.callLater(0, self._call)
         self._soon.append(call)
 
-    def share(self, read: Callable[[int], bool]) -> None:
+    def share(self, move: Callable[[], bool]) -> None:
         """
-        Read datagrams, a bounded number of them in a turn from all sockets together, each
-        socket having its share.
+        Move something of what there is much of: datagrams, bulk.  Whoever shares has its
+        turn, and before the next one events are dealt with, so that nobody waits for
+        longer than one of them takes.
 
-        @param read: reads at most so many, and gives whether there may be more, in which
-            case it is called again.
+        @param move: moves a bounded part, and gives whether there is more, in which case
+            it has another turn after the others.
         """
-        self._readers.append(read)
+        self._sharing.append(move)
         if not self._polling:
-            self._serve_soon()
+            self._share_soon()
 
-    def _serve_soon(self) -> None:
-        if not self._serving:
-            self._serving = True
-            self.soon(self._serve_next)
+    def _share_soon(self) -> None:
+        if not self._share_queued:
+            self._share_queued = True
+            self.soon(self._share_next)
 
-    def _serve_next(self) -> None:
-        self._serving = False
-        self._serve()
-
-    def _serve(self) -> None:
-        readers = self._readers
-        for _ in range(min(TURNS, len(readers))):
-            read = readers.popleft()
-            try:
-                more = read(SHARE)
-            except BaseException:  # noqa: BLE001 (the next is not to blame)
-                self._log.failure("datagrams could not be read")
-            else:
-                if more:
-                    readers.append(read)
-        if readers:
-            self._serve_soon()
+    def _share_next(self) -> None:
+        self._share_queued = False
+        self.doRead()
 
     def _call(self) -> None:
         self.now = self.reactor.seconds()
@@ -182,11 +169,22 @@ class Poller:
 
     def doRead(self) -> None:
         """See L{IReadDescriptor}."""
-        handlers = self._handlers
         self.now = self.reactor.seconds()
         self._polling = True
         try:
-            for descriptor, events in self._epoll.poll(0):
+            self._deal_with(self._epoll.poll(0))
+            if not self._share_queued:
+                self._take_turns()
+        finally:
+            self._polling = False
+        if self._sharing:
+            self._share_soon()
+
+    def _deal_with(self, told: list[tuple[int, int]]) -> None:
+        handlers = self._handlers
+        self._dealing = True
+        try:
+            for descriptor, events in told:
                 handler = handlers.get(descriptor)
                 if handler is None:
                     continue
@@ -194,14 +192,30 @@ class Poller:
                     handler(events)
                 except BaseException:  # noqa: BLE001 (the next handler is not to blame)
                     self._log.failure("an event could not be dealt with")
-            if self._readers and not self._serving:
-                self._serve()
         finally:
-            self._polling = False
+            self._dealing = False
             if self._closing:
                 closing, self._closing = self._closing, []
                 for each in closing:
                     each.close()
+
+    def _take_turns(self) -> None:
+        sharing = self._sharing
+        for _ in range(TURNS):
+            if not sharing:
+                return
+            move = sharing.popleft()
+            try:
+                more = move()
+            except BaseException:  # noqa: BLE001 (the next is not to blame)
+                self._log.failure("what shares a turn failed")
+            else:
+                if more:
+                    sharing.append(move)
+            self.now = self.reactor.seconds()
+            told = self._epoll.poll(0)
+            if told:
+                self._deal_with(told)
 
     def connectionLost(self, reason: object = CONNECTION_DONE) -> None:
         """

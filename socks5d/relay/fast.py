@@ -14,7 +14,6 @@ Edges are not repeated, so a direction remembers whether its source may have mor
 import os
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -29,7 +28,7 @@ from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE, ORIGIN_RESET, SHU
 #: Reads in a row, before others have their turn.
 ROUNDS: Final = 8
 #: Octets that are asked of a splice.
-MOST: Final = 1 << 20
+MOST: Final = 1 << 18
 #: A splice that moves less than this ends the bulk.
 SMALL: Final = 1 << 14
 
@@ -102,6 +101,17 @@ class FastDirection:
         """
         self._relay.event(events, self)
 
+    def go_on(self) -> bool:
+        """
+        Move what can be moved, in a turn that others share.
+
+        @return: no; the relay has asked for another turn, if there is more to do.
+        """
+        self.queued = False
+        if not self.flushed:
+            self._relay.pump_on(self)
+        return False
+
     def reactor_ended(self) -> None:
         """The reactor ends, and takes both connections along."""
         self._relay.abort(SHUTDOWN)
@@ -132,6 +142,7 @@ class FastDirection:
         """
         if self.flushed:
             return False
+        had_its_share = False
         for _ in range(ROUNDS):
             if self.pipe is not None and not self._empty_pipe(self.pipe):
                 return False
@@ -143,8 +154,11 @@ class FastDirection:
                 return False
             if not self.readable:
                 return False
+            if had_its_share:
+                return True
             if self.pipe is not None:
                 self._splice(self.pipe)
+                had_its_share = True
             elif not self._copy():
                 return False
         return True
@@ -382,7 +396,7 @@ class FastRelay(IdleWatch):
                 self._lost(out, at_source=True)
 
     def _pump(self, direction: FastDirection) -> None:
-        if self._over:
+        if self._over or direction.queued:
             return
         try:
             more = direction.pump()
@@ -390,15 +404,15 @@ class FastRelay(IdleWatch):
             self._lost(direction, at_source=reset.at_source)
             return
         if more:
-            if direction.queued:
-                return
             direction.queued = True
-            self.poller.soon(partial(self._pump_on, direction))
+            self.poller.share(direction.go_on)
         elif direction.ended and self.up.over and self.down.over:
             self._finish(FINISHED, reset=False)
 
-    def _pump_on(self, direction: FastDirection) -> None:
-        direction.queued = False
+    def pump_on(self, direction: FastDirection) -> None:
+        """
+        @param direction: whose turn it is.
+        """
         self.touched = self.poller.now
         self._pump(direction)
 

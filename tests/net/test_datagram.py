@@ -26,8 +26,8 @@ from zope.interface.verify import verifyObject
 
 from socks5d.bounded import Complaints
 from socks5d.net import DatagramSocket, available, datagram, is_ours, poller
-from socks5d.net.datagram import BATCH, ROOM
-from socks5d.net.poller import SHARE, TURNS
+from socks5d.net.datagram import BATCH, ROOM, SHARE
+from socks5d.net.poller import TURNS
 from tests.support.lanes import lane
 from tests.support.running import PATIENCE, Address, in_reactor, reactor
 
@@ -77,7 +77,7 @@ class Noting(DatagramProtocol):
 @pytest.fixture
 def share(lane: str) -> int:
     """Datagrams that a turn takes of one socket."""
-    return SHARE if lane == "fast" else BATCH
+    return TURNS * SHARE if lane == "fast" else BATCH
 
 
 def opened(
@@ -336,7 +336,7 @@ def test_what_one_event_told_of_is_all_delivered_though_none_tells_of_it_again(c
             before = len(protocol.got)
             # Only calls, no events.
             scene.reactor.calls_due()
-            assert before < len(protocol.got) <= before + SHARE or before == count
+            assert before < len(protocol.got) <= before + TURNS * SHARE or before == count
         assert protocol.data() == [bytes((number,)) for number in range(count)]
         # It is told of what comes then.
         other.sendto(b"more", scene.address)
@@ -426,7 +426,7 @@ def test_everything_else_gets_its_turn_between_batches() -> None:
     assert received == list(range(3 * BATCH))
     assert counts[0] == 0
     steps = [after - before for before, after in pairwise(counts)]
-    assert all(step <= BATCH for step in steps)
+    assert all(step <= TURNS * SHARE for step in steps)
 
 
 def _fails_on_bad(data: bytes) -> None:

@@ -25,7 +25,6 @@ from socks5d.net.poller import (
     ERROR,
     IN,
     OUT,
-    SHARE,
     TURNS,
     Handler,
     Poller,
@@ -422,79 +421,97 @@ def test_a_socket_that_a_call_closes_is_closed_at_once() -> None:
 # Shares of a turn.
 
 
-class Reader:
+class Mover:
     """
-    Has something to read.
+    Has much to move.
 
-    @ivar asked: how much it was to read at most, each time.
+    @ivar moved: how often it has moved a part.
     """
 
-    def __init__(self, much: int, then: Callable[[], object] = lambda: None) -> None:
-        self.left = much
-        self.asked: list[int] = []
+    def __init__(self, parts: int, then: Callable[[], object] = lambda: None) -> None:
+        self.parts = parts
+        self.moved = 0
         self._then = then
 
-    def __call__(self, count: int) -> bool:
-        self.asked.append(count)
-        self.left -= min(count, self.left)
+    def __call__(self) -> bool:
+        self.moved += 1
         self._then()
-        return self.left > 0
+        return self.moved < self.parts
 
 
-def test_who_has_much_to_read_reads_a_share_in_each_turn() -> None:
-    reader = Reader(3 * SHARE)
+def test_who_has_much_to_move_has_a_bounded_number_of_turns_before_the_reactor_has_its() -> None:
+    mover = Mover(3 * TURNS)
     with Scene() as scene:
-        scene.poller.share(reader)
+        scene.poller.share(mover)
         for number in range(3):
-            assert len(reader.asked) == number
+            assert mover.moved == number * TURNS
             scene.reactor.calls_due()
-        assert reader.asked == [SHARE] * 3
+        assert mover.moved == 3 * TURNS
         assert scene.reactor.calls_due() == 0
-        assert reader.asked == [SHARE] * 3
 
 
-def test_in_a_turn_a_bounded_number_reads_and_then_the_others() -> None:
-    readers = [Reader(2 * SHARE) for _ in range(2 * TURNS + 1)]
+def test_in_a_turn_a_bounded_number_moves_and_then_the_others() -> None:
+    movers = [Mover(2) for _ in range(2 * TURNS + 1)]
     with Scene() as scene:
-        for reader in readers:
-            scene.poller.share(reader)
-        rounds = [[len(reader.asked) for reader in readers]]
+        for mover in movers:
+            scene.poller.share(mover)
+        rounds = [[mover.moved for mover in movers]]
         while scene.reactor.calls_due():
-            rounds.append([len(reader.asked) for reader in readers])
+            rounds.append([mover.moved for mover in movers])
         for before, after in pairwise(rounds):
             assert 0 < sum(after) - sum(before) <= TURNS
             assert max(after) - min(after) <= 1
-        assert rounds[-1] == [2] * len(readers)
+        assert rounds[-1] == [2] * len(movers)
 
 
-def test_who_is_told_of_an_event_reads_in_the_same_turn_and_not_twice() -> None:
-    reader = Reader(3 * SHARE)
+def test_who_is_told_of_an_event_moves_in_the_same_turn_and_not_twice() -> None:
+    mover = Mover(3 * TURNS)
     with Scene() as scene:
-        near, far = scene.watched(Noting(lambda: scene.poller.share(reader)))
+        near, far = scene.watched(Noting(lambda: scene.poller.share(mover)))
         far.sendall(b"x")
         arrived(near)
         scene.poller.doRead()
-        assert len(reader.asked) == 1
-        # What is left is read before the next events are looked for, and not behind them too.
+        assert mover.moved == TURNS
+        # What is left is moved before the next events are looked for, and not behind them too.
         scene.reactor.calls_due()
         scene.poller.doRead()
-        assert len(reader.asked) == 2
+        assert mover.moved == 2 * TURNS
+
+
+def test_events_are_dealt_with_before_the_next_moves() -> None:
+    """So that who asks for little waits for one part of much, and not for all of it."""
+    seen: list[int] = []
+    with Scene() as scene:
+        near, far = scene.watched(Noting(lambda: seen.append(mover.moved)))
+
+        def send() -> None:
+            if mover.moved == 2:
+                far.sendall(b"x")
+                arrived(near)
+
+        mover = Mover(TURNS, send)
+        scene.poller.doRead()
+        seen.clear()
+        scene.poller.share(mover)
+        scene.reactor.calls_due()
+        assert mover.moved == TURNS
+        assert seen == [2]
 
 
 def test_to_share_wakes_nobody_in_the_same_call() -> None:
-    reader = Reader(1)
+    mover = Mover(1)
     with Scene() as scene:
-        scene.poller.share(reader)
-        assert reader.asked == []
+        scene.poller.share(mover)
+        assert mover.moved == 0
         assert scene.reactor.calls_due() == 1
-        assert reader.asked == [SHARE]
+        assert mover.moved == 1
 
 
 @pytest.mark.parametrize("by_event", [False, True], ids=["in a call", "at an event"])
-def test_a_reader_that_raises_harms_no_other_and_is_logged(
+def test_a_mover_that_raises_harms_no_other_and_is_logged(
     by_event: bool, logs: Sequence[LogEvent]
 ) -> None:
-    bad, good = Reader(1, _fails), Reader(1)
+    bad, good = Mover(1, _fails), Mover(1)
     with Scene() as scene:
 
         def share() -> None:
@@ -510,7 +527,7 @@ def test_a_reader_that_raises_harms_no_other_and_is_logged(
             share()
         while scene.reactor.calls_due():
             pass
-        assert (len(bad.asked), len(good.asked)) == (1, 1)
+        assert (bad.moved, good.moved) == (1, 1)
     assert len(logs) == 1
     assert logs[0]["log_failure"].check(RuntimeError)
 

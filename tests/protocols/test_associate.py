@@ -866,7 +866,7 @@ def test_a_flood_is_read_a_share_at_a_time() -> None:
         for _ in range(200):
             for _ in range(100):
                 association.socket.sendto(datagram, association.relay)
-            longest = max(longest, in_reactor(lambda: len(poller_of(reactor)._readers)))
+            longest = max(longest, in_reactor(lambda: len(poller_of(reactor)._sharing)))
         until_taken(association.relay)
         assert longest <= 1
         assert association.ask(host, port) == b"still there?"
