@@ -22,6 +22,7 @@ from socks5d.protocols import Capacity, SOCKSFactory
 from socks5d.protocols.ident import IdentLookups
 from socks5d.protocols.shares import IShares
 from socks5d.rules import Protection
+from socks5d.signals import fail_in_order
 from socks5d.wire import socks4, socks5
 
 #: How long sessions that are ended at shutdown get to be gone, in seconds.
@@ -158,7 +159,7 @@ class SOCKSService(Service):
     def _stop_late(self, failure: Failure, listener: str) -> None:
         """A listener that took its time cannot listen after all."""
         complain(listener, failure)
-        self._reactor.stop()
+        fail_in_order(self._reactor)
 
     def _cannot_start(self, listener: str, failure: Failure) -> NoReturn:
         for port in self.ports:

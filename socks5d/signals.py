@@ -1,5 +1,7 @@
 """What signals do to a process that serves."""
 
+import atexit
+import os
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -25,6 +27,16 @@ def end_in_order(reactor: Any) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def fail_in_order(reactor: Any) -> None:
+    """
+    End the process with status 1 once everything is over.
+
+    Twisted would end it with 0, as if that were what somebody wanted.
+    """
+    atexit.register(os._exit, 1)
+    reactor.stop()
 
 
 def on_hang_up(reactor: Any, call: Callable[[], None]) -> None:

@@ -49,10 +49,11 @@ def hold(settings: Settings, reactor: Any, description: str, workers: int) -> He
     """
     Listen for workers.
 
-    @param description: the endpoint, as the operator wrote it.
+    @param description: the endpoint, as the operator wrote it, and as it was found to make
+        sense.
     @param workers: how many.
-    @raise ConfigError: for what makes no sense, would be an open proxy, or cannot be
-        shared among processes.
+    @raise ConfigError: for what turns out to be an open proxy, or cannot be shared among
+        processes.
     @raise CannotListenError: when it cannot be bound; endpoint plugins raise other things
         too.
     """

@@ -36,7 +36,24 @@ _PLACEHOLDER = "tcp:0:interface=127.0.0.1"
 
 
 class _UNIXPort(unix.Port):
-    """The socket's file is its parent's to remove."""
+    """
+    Others have the same socket: neither is it shut down here, nor its file's mode set, nor
+    its file removed.
+    """
+
+    _shouldShutdown = False
+
+    def startListening(self) -> None:
+        factory, inherited = self.factory, self._preexistingSocket
+        assert factory is not None and inherited is not None
+        tcp._reservedFD.reserve()
+        factory.doStart()
+        self._preexistingSocket = None
+        self.socket = inherited
+        self.fileno = inherited.fileno  # type: ignore[method-assign]
+        self.connected = True
+        self.numberAccepts = 100
+        self.startReading()
 
     def connectionLost(self, reason: Any) -> None:
         tcp.Port.connectionLost(self, reason)

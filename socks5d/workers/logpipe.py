@@ -8,12 +8,15 @@ many lines that was is said in the next.
 import json
 import os
 from collections.abc import Callable
+from typing import Any
 
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
 #: Characters of one event that are passed on.
 LONGEST = 1 << 14
+#: When a full pipe is tried again, in seconds.
+AGAIN = 0.1
 
 
 def encode_event(event: LogEvent) -> bytes:
@@ -41,20 +44,30 @@ class PipeObserver:
         self._write = write
         self._rest = b""
         self._lost = 0
+        self._later: Callable[[], object] = _nothing
 
     def __call__(self, event: LogEvent) -> None:
         """See L{ILogObserver}."""
-        line = encode_event(event)
         if self._rest:
-            self._send(self._rest)
+            self.flush()
         if self._rest:
             self._lost += 1
             return
-        if self._lost:
+        self._send(encode_event(event))
+
+    def flush(self) -> None:
+        """Write what the pipe had no room for."""
+        self._send(self._rest)
+        if self._lost and not self._rest:
             lost = [LogLevel.warn.name, __name__, f"{self._lost} lines of the log were lost"]
             self._lost = 0
-            line = json.dumps(lost).encode("ascii") + b"\n" + line
-        self._send(line)
+            self._send(json.dumps(lost).encode("ascii") + b"\n")
+
+    def flush_by(self, reactor: Any) -> None:
+        """
+        @param reactor: calls L{flush} when there may be room again.
+        """
+        self._later = lambda: reactor.callLater(AGAIN, self.flush)
 
     def _send(self, data: bytes) -> None:
         try:
@@ -65,6 +78,12 @@ class PipeObserver:
             # The parent is gone, and the log with it.
             taken = len(data)
         self._rest = data[taken:]
+        if self._rest:
+            self._later()
+
+
+def _nothing() -> None:
+    """Nobody calls again; the next event does."""
 
 
 def observer_of(descriptor: int) -> PipeObserver:

@@ -54,6 +54,7 @@ class ParentChannel(Channel):
     def __init__(self, reactor: Any) -> None:
         super().__init__()
         self.reactor = reactor
+        self.left = False
         self.serving: WorkerProcess
 
     def connectionMade(self) -> None:
@@ -64,11 +65,12 @@ class ParentChannel(Channel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See L{Channel}.  Without a parent there is nobody who would replace this process."""
         super().connectionLost(reason)
-        if self.reactor.running:
+        if self.reactor.running and not self.left:
             self.reactor.stop()
 
     def leave(self) -> None:
         """Say that this process ends."""
+        self.left = True
         self.callRemote(Leaving)
 
     @Serve.responder
@@ -162,7 +164,9 @@ def main(arguments: Sequence[str]) -> None:
     import_module(assignment.reactor).install()
     from twisted.internet import reactor
 
-    globalLogBeginner.beginLoggingTo([observer_of(LOG)])
+    log = observer_of(LOG)
+    log.flush_by(reactor)
+    globalLogBeginner.beginLoggingTo([log])
     count_from(number * SESSIONS + 1)
     reactor.callWhenRunning(end_in_order, reactor)
     WorkerProcess(reactor, assignment, row)

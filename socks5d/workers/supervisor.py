@@ -13,13 +13,16 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socks5d.config import Item, Settings
 from socks5d.listening import cannot_start, complain
 from socks5d.net.ours import ROW
+from socks5d.service import SOCKSService
 from socks5d.sessionlog import AccessLog
+from socks5d.signals import fail_in_order
 from socks5d.workers.assignment import (
     ACCESS_LOG,
     ASSIGNMENT,
@@ -35,9 +38,11 @@ from socks5d.workers.held import HeldListener, hold
 from socks5d.workers.tally import Tally
 from socks5d.workers.worker import Worker
 
-#: For how long a worker is waited for that never got ready, before the next, in seconds.
+#: What passes before the next one is started after one that was no good, in seconds: that
+#: never got ready, or ended sooner than so.  Each in a row doubles it.
 PAUSE: Final = 1.0
-#: Workers in a row that never get ready, after which there is no sense in more.
+LONGEST_PAUSE: Final = 60.0
+#: Such workers in a row, after which there is no sense in more where nobody serves.
 ATTEMPTS: Final = 5
 #: What a worker gets to end, beyond what its sessions get, in seconds.
 GRACE: Final = 5.0
@@ -61,7 +66,10 @@ class Supervisor(Service):
         @param settings: what to do.
         @param items: what they were made of, for the workers to do the same.
         @param access_log: is written by the workers.
+        @raise ConfigError: for settings that do not go together, or not here.
         """
+        # What a worker would find wrong with them is found here, once, and in time.
+        SOCKSService(settings, reactor)
         self.setName("socks5d")
         self._settings = settings
         self._items = items
@@ -70,7 +78,8 @@ class Supervisor(Service):
         self._tally = Tally({"associations": settings.limits.associations})
         self._listeners: list[HeldListener] = []
         self._count = 0
-        self._unready = 0
+        self._useless = 0
+        self._pause: IDelayedCall | None = None
         self._stopping: Deferred[None] | None = None
         self._slots: list[Worker | None] = [None] * settings.workers
         #: The rows of the memory of ports, of all processes that there may be at once.
@@ -136,44 +145,74 @@ class Supervisor(Service):
     # Workers.
 
     def _fill(self) -> None:
-        """Have as many workers as there should be."""
-        while self.running and len(self.workers) <= self._settings.workers and self._rows:
-            self._start_worker()
+        """Have as many workers as there should be, and one to spare."""
+        while self.running and self._rows and self._wanted():
+            if not self._start_worker():
+                return
 
-    def _start_worker(self) -> None:
+    def _wanted(self) -> bool:
+        staying = sum(not worker.left for worker in self.workers.values())
+        return staying <= self._settings.workers
+
+    def _start_worker(self) -> bool:
+        """
+        @return: whether that could be done.
+        """
         self._count += 1
         row = min(self._rows)
-        self._rows.remove(row)
         worker = Worker(
             self._count,
             row,
             self._tally,
+            started=self._reactor.seconds(),
             ready=self._ready,
             leaving=self._leaving,
             ended=self._ended,
         )
+        try:
+            self._spawn(worker)
+        except Exception as error:  # noqa: BLE001 (the system has its reasons)
+            self._log.error(
+                "worker {number} cannot be started: {problem}",
+                number=worker.number,
+                problem=str(error),
+            )
+            self._later()
+            return False
+        self._rows.remove(row)
         self.workers[worker.number] = worker
+        return True
+
+    def _spawn(self, worker: Worker) -> None:
+        arguments = [str(worker.number), str(worker.row)]
         null = os.open(os.devnull, os.O_RDWR)
         try:
             self._reactor.spawnProcess(
                 worker,
                 sys.executable,
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "socks5d.workers.process",
-                    str(worker.number),
-                    str(row),
-                ],
+                [sys.executable, "-P", "-m", "socks5d.workers.process", *arguments],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
                 childFDs=self._descriptors(null),
             )
         finally:
             os.close(null)
 
+    def _later(self) -> None:
+        """One more that is no good: try again, but neither at once nor for ever."""
+        self._useless += 1
+        if self._useless >= ATTEMPTS and not any(self._slots):
+            self._log.critical("socks5d: no worker can serve; see the lines above")
+            fail_in_order(self._reactor)
+        elif self._pause is None:
+            pause = min(PAUSE * 2 ** min(self._useless - 1, 16), LONGEST_PAUSE)
+            self._pause = self._reactor.callLater(pause, self._try_again)
+
+    def _try_again(self) -> None:
+        self._pause = None
+        self._fill()
+
     def _ready(self, worker: Worker) -> None:
-        self._unready = 0
+        self._useless = 0
         self._fill_slots()
 
     def _fill_slots(self) -> None:
@@ -195,8 +234,7 @@ class Supervisor(Service):
     def _leaving(self, worker: Worker) -> None:
         """Somebody else has told it to stop."""
         self._vacate(worker)
-        if self.running:
-            self._start_worker()
+        self._fill()
 
     def _vacate(self, worker: Worker) -> None:
         if worker in self._slots:
@@ -212,17 +250,13 @@ class Supervisor(Service):
             self._stopping.callback(None)
         if not self.running:
             return
-        self._log.warn("worker {number} {how}", number=worker.number, how=how)
+        if not worker.left:
+            self._log.warn("worker {number} {how}", number=worker.number, how=how)
         self._vacate(worker)
-        if worker.was_ready:
+        if worker.was_ready and self._reactor.seconds() - worker.started >= PAUSE:
             self._fill()
-            return
-        self._unready += 1
-        if self._unready < ATTEMPTS:
-            self._reactor.callLater(PAUSE, self._fill)
-        elif not any(self._slots):
-            self._log.critical("socks5d: no worker gets ready; see the lines above")
-            self._reactor.stop()
+        else:
+            self._later()
 
     # Signals.
 
@@ -239,6 +273,9 @@ class Supervisor(Service):
         end; those that do not are killed.
         """
         super().stopService()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         self._close_listeners()
         self._stopping = Deferred()
         stopped = self._stopping

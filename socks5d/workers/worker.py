@@ -20,6 +20,9 @@ from socks5d.workers.tally import Tally
 LONGEST = 1 << 12
 
 
+_log = Logger()
+
+
 class _Pipe:
     """What AMP writes to: one of the worker's descriptors."""
 
@@ -29,7 +32,11 @@ class _Pipe:
         self._process = process
 
     def write(self, data: bytes) -> None:
-        self._process.writeToChild(CHANNEL_IN, data)
+        try:
+            self._process.writeToChild(CHANNEL_IN, data)
+        except KeyError:
+            # Twisted drops a pipe before it tells that the process is gone.
+            _log.debug("a worker that ends is told nothing")
 
     def writeSequence(self, data: list[bytes]) -> None:
         self.write(b"".join(data))
@@ -50,6 +57,8 @@ class Worker(ProcessProtocol):
     @ivar pid: its process.
     @ivar was_ready: whether it could serve once.
     @ivar spare: whether it could serve, and does not.
+    @ivar left: whether it accepts nobody any more.
+    @ivar started: when it was, in seconds.
     """
 
     _log = Logger()
@@ -61,6 +70,7 @@ class Worker(ProcessProtocol):
         row: int,
         tally: Tally,
         *,
+        started: float,
         ready: "Callable[[Worker], None]",
         leaving: "Callable[[Worker], None]",
         ended: "Callable[[Worker, str], None]",
@@ -76,6 +86,8 @@ class Worker(ProcessProtocol):
         self.pid = 0
         self.was_ready = False
         self.spare = False
+        self.left = False
+        self.started = started
         self._ready = ready
         self._leaving = leaving
         self._ended = ended
@@ -125,6 +137,7 @@ class Worker(ProcessProtocol):
     def said_leaving(self) -> None:
         """It accepts nobody any more."""
         self.spare = False
+        self.left = True
         self._leaving(self)
 
     # ProcessProtocol
