@@ -7,8 +7,6 @@ for each address, and only an address that they permit is dialled.
 
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import Deferred
-
 from socks5d.egress.failures import NETWORK_ERRORS, outcome
 from socks5d.egress.race import interleaved
 from socks5d.model import Decision, Outcome, Refusal, Request, Verdict
@@ -87,7 +85,8 @@ async def judge(session: Session, request: Request) -> Decision:
     @raise Refusal: for a denial.
     """
     answer = session.server.gate.judge(request)
-    decision = await answer if isinstance(answer, Deferred) else answer
+    # Not "isinstance(answer, Deferred)", which costs ten times as much: that is an ABC.
+    decision = answer if isinstance(answer, Decision) else await answer
     if decision.verdict is Verdict.DENY:
         raise Refusal(decision.outcome, decision.rule)
     return decision

@@ -28,7 +28,7 @@ class Chain:
         """See L{IRuleset}."""
         for place, ruleset in enumerate(self._rulesets):
             answer = ruleset.decide(request)
-            if isinstance(answer, Deferred):
+            if not isinstance(answer, Decision) and isinstance(answer, Deferred):
                 return Deferred.fromCoroutine(self._decide_later(answer, place, request))
             if answer.verdict is not Verdict.NO_OPINION:
                 return answer

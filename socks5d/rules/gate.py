@@ -46,7 +46,7 @@ class Gate:
             answer = self._ruleset.decide(request)
         except Exception:  # noqa: BLE001 (a stranger's code)
             return self._failed(Failure())
-        if isinstance(answer, Deferred):
+        if not isinstance(answer, Decision) and isinstance(answer, Deferred):
             pending = bounded(self._clock, self._seconds, answer)
             return pending.addCallback(self._settle, request).addErrback(self._late)
         return self._settle(answer, request)
