@@ -3,6 +3,7 @@
 import atexit
 import os
 import signal
+import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -35,8 +36,14 @@ def fail_in_order(reactor: Any) -> None:
 
     Twisted would end it with 0, as if that were what somebody wanted.
     """
-    atexit.register(os._exit, 1)
+    atexit.register(_exit_with_failure)
     reactor.stop()
+
+
+def _exit_with_failure() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(1)
 
 
 def on_hang_up(reactor: Any, call: Callable[[], None]) -> None:

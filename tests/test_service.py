@@ -15,8 +15,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent
 from zope.interface import implementer
 
-from socks5d.config import ConfigError, Settings
 from socks5d import service as service_module
+from socks5d.config import ConfigError, Settings
 from socks5d.net import StreamServerEndpoint, poller
 from socks5d.service import SOCKSService
 

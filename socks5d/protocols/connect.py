@@ -112,5 +112,9 @@ async def _permitted(
         else:
             permitted[address] = decision.rule
     if not permitted:
-        raise denial or Refusal(Outcome.HOST_UNREACHABLE, "the name has no address")
+        try:
+            raise denial or Refusal(Outcome.HOST_UNREACHABLE, "the name has no address")
+        finally:
+            # Its traceback holds this frame, which would hold it.
+            denial = None
     return permitted

@@ -44,6 +44,7 @@ class PipeObserver:
         self._write = write
         self._rest = b""
         self._lost = 0
+        self._called = False
         self._later: Callable[[], object] = _nothing
 
     def __call__(self, event: LogEvent) -> None:
@@ -67,7 +68,17 @@ class PipeObserver:
         """
         @param reactor: calls L{flush} when there may be room again.
         """
-        self._later = lambda: reactor.callLater(AGAIN, self.flush)
+
+        def again() -> None:
+            self._called = False
+            self.flush()
+
+        def later() -> None:
+            if not self._called:
+                self._called = True
+                reactor.callLater(AGAIN, again)
+
+        self._later = later
 
     def _send(self, data: bytes) -> None:
         try:

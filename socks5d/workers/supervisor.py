@@ -36,13 +36,13 @@ from socks5d.workers.assignment import (
 )
 from socks5d.workers.held import HeldListener, hold
 from socks5d.workers.tally import Tally
-from socks5d.workers.worker import Worker
+from socks5d.workers.worker import IN_ORDER, Worker
 
 #: What passes before the next one is started after one that was no good, in seconds: that
 #: never got ready, or ended sooner than so.  Each in a row doubles it.
 PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
-#: Such workers in a row, after which there is no sense in more where nobody serves.
+#: Such times in a row, after which there is no sense in more where nobody serves.
 ATTEMPTS: Final = 5
 #: What a worker gets to end, beyond what its sessions get, in seconds.
 GRACE: Final = 5.0
@@ -78,7 +78,8 @@ class Supervisor(Service):
         self._tally = Tally({"associations": settings.limits.associations})
         self._listeners: list[HeldListener] = []
         self._count = 0
-        self._useless = 0
+        self._useless = self._last_useless = 0
+        self._given_up = False
         self._pause: IDelayedCall | None = None
         self._stopping: Deferred[None] | None = None
         self._slots: list[Worker | None] = [None] * settings.workers
@@ -198,21 +199,41 @@ class Supervisor(Service):
             os.close(null)
 
     def _later(self) -> None:
-        """One more that is no good: try again, but neither at once nor for ever."""
-        self._useless += 1
-        if self._useless >= ATTEMPTS and not any(self._slots):
-            self._log.critical("socks5d: no worker can serve; see the lines above")
-            fail_in_order(self._reactor)
-        elif self._pause is None:
+        """
+        One is no good, or some are at the same time: try again, but neither at once nor for
+        ever.
+        """
+        if self._pause is None and not self._given_up:
+            self._count_useless()
             pause = min(PAUSE * 2 ** min(self._useless - 1, 16), LONGEST_PAUSE)
             self._pause = self._reactor.callLater(pause, self._try_again)
+        if self._useless >= ATTEMPTS and not any(self._slots) and not self._given_up:
+            self._given_up = True
+            self._no_pause()
+            self._log.critical("socks5d: no worker can serve; see the lines above")
+            fail_in_order(self._reactor)
+
+    def _count_useless(self) -> None:
+        now = self._reactor.seconds()
+        if any(
+            each.number > self._last_useless and each.was_ready and now - each.started >= PAUSE
+            for each in self.workers.values()
+        ):
+            # Since the last time there was one that is good.
+            self._useless = 0
+        self._last_useless = self._count
+        self._useless += 1
+
+    def _no_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
 
     def _try_again(self) -> None:
         self._pause = None
         self._fill()
 
     def _ready(self, worker: Worker) -> None:
-        self._useless = 0
         self._fill_slots()
 
     def _fill_slots(self) -> None:
@@ -250,10 +271,11 @@ class Supervisor(Service):
             self._stopping.callback(None)
         if not self.running:
             return
-        if not worker.left:
+        if not worker.left or how != IN_ORDER:
             self._log.warn("worker {number} {how}", number=worker.number, how=how)
         self._vacate(worker)
         if worker.was_ready and self._reactor.seconds() - worker.started >= PAUSE:
+            self._useless = 0
             self._fill()
         else:
             self._later()
@@ -273,9 +295,7 @@ class Supervisor(Service):
         end; those that do not are killed.
         """
         super().stopService()
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        self._no_pause()
         self._close_listeners()
         self._stopping = Deferred()
         stopped = self._stopping

@@ -16,6 +16,8 @@ from socks5d.workers.channel import Channel, GiveBack, HangUp, Leaving, Ready, S
 from socks5d.workers.logpipe import LogReader
 from socks5d.workers.tally import Tally
 
+#: How one ends that was told to.
+IN_ORDER = "ended with status 0"
 #: Octets of a line that a worker printed, which is not a part of its log.
 LONGEST = 1 << 12
 
