@@ -28,7 +28,7 @@ from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE, ORIGIN_RESET, SHU
 #: Reads in a row, before others have their turn.
 ROUNDS: Final = 8
 #: Octets that are asked of a splice.
-MOST: Final = 1 << 18
+MOST: Final = 1 << 19
 #: A splice that moves less than this ends the bulk.
 SMALL: Final = 1 << 14
 
@@ -52,7 +52,8 @@ class FastDirection:
     @ivar readable: whether the source may have more than was read.
     @ivar ended: whether the source has said that nothing more comes.
     @ivar flushed: whether the sink has been told so, behind everything else.
-    @ivar queued: whether it goes on in the next turn.
+    @ivar queued: whether it waits for a turn, which it shares with others.
+    @ivar bulk: whether so much comes that splice(2) is worth its price.
     @ivar rest: octets that were read, and that the sink has not taken.
     @ivar pipe: what bulk goes through, where there is bulk.
     """
@@ -60,6 +61,7 @@ class FastDirection:
     __slots__ = (
         "_relay",
         "_sink",
+        "bulk",
         "ended",
         "ending",
         "flushed",
@@ -83,6 +85,7 @@ class FastDirection:
         self.ended = False
         self.flushed = False
         self.queued = False
+        self.bulk = False
 
     def begin(self, source: Taken, sink: Taken) -> None:
         """
@@ -99,7 +102,33 @@ class FastDirection:
         """
         @param events: the source's.
         """
-        self._relay.event(events, self)
+        relay = self._relay
+        relay.touched = relay.poller.now
+        if events & OUT:
+            other = relay.down if self is relay.up else relay.up
+            if other.rest or other.pipe is not None:
+                relay.pump(other)
+        if events & ~OUT and not relay.over:
+            self.readable = True
+            if events & ENDING:
+                self.ending = True
+                relay.pump(self)
+                if events & ERROR and (self.ended or self.stuck) and not relay.over:
+                    # It is not read now, so nobody else would meet it.
+                    relay.lost(self, at_source=True)
+            elif self.bulk:
+                relay.share(self)
+            elif self.rest or self.pipe is not None or self.ended:
+                relay.pump(self)
+            else:
+                # Little has come, as most often, and can go.
+                try:
+                    more = self._copy()
+                except _Reset as reset:
+                    relay.lost(self, at_source=reset.at_source)
+                    return
+                if more:
+                    relay.pump(self)
 
     def go_on(self) -> bool:
         """
@@ -109,7 +138,8 @@ class FastDirection:
         """
         self.queued = False
         if not self.flushed:
-            self._relay.pump_on(self)
+            self._relay.touched = self._relay.poller.now
+            self._relay.pump(self)
         return False
 
     def reactor_ended(self) -> None:
@@ -156,10 +186,14 @@ class FastDirection:
                 return False
             if had_its_share:
                 return True
+            if self.bulk and self.pipe is None:
+                self.pipe = self._relay.pipes.lend()
             if self.pipe is not None:
                 self._splice(self.pipe)
                 had_its_share = True
-            elif not self._copy():
+            elif self._copy():
+                had_its_share = self.bulk
+            else:
                 return False
         return True
 
@@ -196,8 +230,8 @@ class FastDirection:
             raise _Reset(at_source=False) from error
         if sent < count:
             self.rest = bytes(buffer[sent:count])
-        if count == BUFFER:
-            self.pipe = self._relay.pipes.lend() if not self.rest else None
+        self.bulk = count == BUFFER
+        if self.bulk:
             return True
         if self.ending:
             return True
@@ -233,6 +267,7 @@ class FastDirection:
             except OSError as error:
                 raise _Reset(at_source=False) from error
         if 0 < last < SMALL:
+            self.bulk = False
             self._return_pipe(pipe)
         return True
 
@@ -279,9 +314,10 @@ class FastRelay(IdleWatch):
     @ivar up: from the client to the origin.
     @ivar down: from the origin to the client.
     @ivar end: how it ended; "" while it has not.
+    @ivar over: whether it has ended.
     """
 
-    __slots__ = ("_ended", "_over", "down", "end", "pipes", "poller", "up")
+    __slots__ = ("_ended", "down", "end", "over", "pipes", "poller", "up")
 
     def __init__(
         self,
@@ -298,7 +334,7 @@ class FastRelay(IdleWatch):
         self.poller: Poller = client.poller
         self.pipes: Pipes = self.poller.pipes
         self._ended = ended
-        self._over = False
+        self.over = False
         self.end = ""
         self.up, self.down = FastDirection(self), FastDirection(self)
         client_side, origin_side = client.take_over(self.up), origin.take_over(self.down)
@@ -312,8 +348,8 @@ class FastRelay(IdleWatch):
 
     def start(self) -> None:
         """Move what is there already."""
-        self._pump(self.up)
-        self._pump(self.down)
+        self.pump(self.up)
+        self.pump(self.down)
 
     # What a carrier is asked.
 
@@ -377,56 +413,44 @@ class FastRelay(IdleWatch):
 
     # Events.
 
-    def event(self, events: int, out: FastDirection) -> None:
+    def pump(self, direction: FastDirection) -> None:
         """
-        @param out: the direction that the connection is the source of.
+        Move what can be moved, unless the direction waits for its turn to do so.
         """
-        self.touched = self.poller.now
-        if events & OUT:
-            into = self.down if out is self.up else self.up
-            if into.rest or into.pipe is not None:
-                self._pump(into)
-        if events & ~OUT and not self._over:
-            out.readable = True
-            if events & ENDING:
-                out.ending = True
-            self._pump(out)
-            if events & ERROR and (out.ended or out.stuck) and not self._over:
-                # It is not read now, so nobody else would meet it.
-                self._lost(out, at_source=True)
-
-    def _pump(self, direction: FastDirection) -> None:
-        if self._over or direction.queued:
+        if self.over or direction.queued:
             return
         try:
             more = direction.pump()
         except _Reset as reset:
-            self._lost(direction, at_source=reset.at_source)
+            self.lost(direction, at_source=reset.at_source)
             return
         if more:
-            direction.queued = True
-            self.poller.share(direction.go_on)
+            self.share(direction)
         elif direction.ended and self.up.over and self.down.over:
             self._finish(FINISHED, reset=False)
 
-    def pump_on(self, direction: FastDirection) -> None:
+    def share(self, direction: FastDirection) -> None:
         """
-        @param direction: whose turn it is.
+        Move what can be moved in a turn that others share.
         """
-        self.touched = self.poller.now
-        self._pump(direction)
+        if not direction.queued:
+            direction.queued = True
+            self.poller.share(direction.go_on)
 
     # The end.
 
-    def _lost(self, direction: FastDirection, *, at_source: bool) -> None:
+    def lost(self, direction: FastDirection, *, at_source: bool) -> None:
+        """
+        @param at_source: whether it is the connection of the direction's source that is gone.
+        """
         self._finish(
             CLIENT_RESET if (direction is self.up) is at_source else ORIGIN_RESET, reset=True
         )
 
     def _finish(self, end: str, *, reset: bool) -> None:
-        if self._over:
+        if self.over:
             return
-        self._over = True
+        self.over = True
         self.end = end
         self.cancel()
         for direction in (self.up, self.down):

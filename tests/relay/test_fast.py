@@ -132,7 +132,7 @@ def waits_for_its_turn(between: Between) -> None:
         with suppress(BlockingIOError):
             while between.client.recv(1 << 20):
                 pass
-        between.relay.event(IN, between.relay.down)
+        between.relay.down(IN)
 
     between.until(lambda: between.relay.down.queued, move)
 
