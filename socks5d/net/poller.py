@@ -172,7 +172,11 @@ class Poller:
         self.now = self.reactor.seconds()
         self._polling = True
         try:
-            self._deal_with(self._epoll.poll(0))
+            for _ in range(TURNS):
+                told = self._epoll.poll(0)
+                if not told:
+                    break
+                self._deal_with(told)
             if not self._share_queued:
                 self._take_turns()
         finally:
