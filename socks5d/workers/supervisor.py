@@ -40,7 +40,7 @@ from socks5d.workers.worker import IN_ORDER, Worker
 
 #: What passes before the next one is started after one that was no good, in seconds: that
 #: never got ready, or ended sooner than so.  Each in a row doubles it.
-PAUSE: Final = 1.0
+PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 60.0
 #: Such times in a row, after which there is no sense in more where nobody serves.
 ATTEMPTS: Final = 5

@@ -371,6 +371,7 @@ def test_a_client_is_denied_by_the_address_in_a_proxy_header(
     ):
         connection.sendall(header)
         is_denied(connection)
+        connection.close()
         line = server.wait_for(r"session=1 .*")[0]
         assert f" client={shown} " in line
         assert " result=denied " in line
@@ -385,6 +386,7 @@ def test_the_address_of_the_proxy_itself_lets_nobody_in() -> None:
     ):
         connection.sendall(V1)
         is_denied(connection)
+        connection.close()
         assert " result=denied " in server.wait_for(r"session=1 client=203\.0\.113\.9:4711 .*")[0]
 
 

@@ -409,7 +409,7 @@ def test_the_slot_of_one_that_ended_soon_is_served_at_once(parent: Parent) -> No
 
 def test_the_pause_doubles_up_to_a_bound(running: Running) -> None:
     running[3].ends()
-    pauses = [PAUSE * 2**power for power in range(6)]
+    pauses = [PAUSE * 2**power for power in range(8)]
     assert pauses[-1] < LONGEST_PAUSE < 2 * pauses[-1]
     for number, pause in enumerate([*pauses, *3 * [LONGEST_PAUSE]], 4):
         assert running.numbers() == [1, 2, number]
