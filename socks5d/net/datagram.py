@@ -128,6 +128,7 @@ class DatagramSocket:
 
     def _read_some(self, count: int) -> bool:
         receive, received = self._socket.recvfrom, self._protocol.datagramReceived
+        ipv4 = self._ipv4
         for _ in range(count):
             try:
                 data, source = receive(BUFFER)
@@ -137,7 +138,7 @@ class DatagramSocket:
                 # It came back for something sent, and says nothing of what waits here.
                 continue
             try:
-                received(data, (host_of(source), source[1]))
+                received(data, source if ipv4 else (host_of(source), source[1]))
             except Exception:  # noqa: BLE001 (the next datagram is not to blame)
                 self._complaints.complain("a datagram could not be dealt with", Failure())
             if self._closed is not None:
