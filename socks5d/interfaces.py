@@ -192,17 +192,21 @@ class IEgress(Interface):
 class ISessionObserver(Interface):
     """Is told of sessions: for logs, metrics and accounts.  It must not block."""
 
-    def opened(event: Opened) -> None:
-        """
-        A request was granted and its relay begins.
-
-        @raise Exception: is logged, and hurts nobody.
-        """
-
     def closed(record: Record) -> None:
         """
         A session ended.  Called once for every connection of a client, whatever
         became of it.
+
+        @raise Exception: is logged, and hurts nobody.
+        """
+
+
+class ISessionOpeningObserver(ISessionObserver):
+    """Is told when sessions begin, too."""
+
+    def opened(event: Opened) -> None:
+        """
+        A request was granted and its relay begins.
 
         @raise Exception: is logged, and hurts nobody.
         """

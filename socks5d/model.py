@@ -1,11 +1,12 @@
 """
 The nouns: what the parts of socks5d say to each other.
 
-All frozen.  Times are in seconds, sizes in octets.
+All frozen; those that are made for every session are tuples, which are made fastest.
+Times are in seconds, sizes in octets.
 """
 
-from enum import Enum
-from typing import TYPE_CHECKING
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import field, frozen
 from attrs.validators import in_
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from socks5d.interfaces import IEncapsulation
 
 
-class Outcome(Enum):
+class Outcome(StrEnum):
     """
     How a request ended; each SOCKS version has its own code for it.
 
-    The value is the word that logs use.
+    Each is the word that logs use.
     """
 
     GRANTED = "granted"
@@ -54,21 +55,20 @@ class Refusal(Exception):
     """
 
     def __init__(self, outcome: Outcome, rule: str = "") -> None:
-        super().__init__(outcome.value, rule)
+        super().__init__(outcome, rule)
         self.outcome = outcome
         self.rule = rule
 
 
-class Command(Enum):
-    """What a client asks for (RFC 1928 section 4).  The value is the name logs use."""
+class Command(StrEnum):
+    """What a client asks for (RFC 1928 section 4).  Each is the name that logs use."""
 
     CONNECT = "CONNECT"
     BIND = "BIND"
     UDP_ASSOCIATE = "UDP ASSOCIATE"
 
 
-@frozen(slots=True)
-class Client:
+class Client(NamedTuple):
     """
     Who is at the other end of the control connection.
 
@@ -86,8 +86,7 @@ class Client:
     listener: str = ""
 
 
-@frozen(slots=True)
-class Identity:
+class Identity(NamedTuple):
     """
     Whom an authenticator found the client to be.
 
@@ -104,8 +103,7 @@ class Identity:
 ANONYMOUS = Identity()
 
 
-@frozen(slots=True)
-class Ident:
+class Ident(NamedTuple):
     """
     What came of asking the client's host who its user is (RFC 1413).  It is that host's
     word, and worth what the host is.
@@ -118,8 +116,7 @@ class Ident:
     problem: str = ""
 
 
-@frozen(slots=True)
-class Request:
+class Request(NamedTuple):
     """
     All that is known when a ruleset is asked.
 
@@ -194,8 +191,7 @@ NO_OPINION = Decision(Verdict.NO_OPINION)
 # What one step of a sub-negotiation gives.
 
 
-@frozen(slots=True)
-class More:
+class More(NamedTuple):
     """
     The sub-negotiation needs more from the client.
 
@@ -205,8 +201,7 @@ class More:
     send: bytes = b""
 
 
-@frozen(slots=True)
-class Authenticated:
+class Authenticated(NamedTuple):
     """
     The sub-negotiation is over and the client is let in.
 
@@ -223,8 +218,7 @@ class Authenticated:
     encapsulation: "IEncapsulation | None" = None
 
 
-@frozen(slots=True)
-class NotAuthenticated:
+class NotAuthenticated(NamedTuple):
     """
     The sub-negotiation is over and the client is not let in.
 
@@ -241,8 +235,7 @@ class NotAuthenticated:
 Step = More | Authenticated | NotAuthenticated
 
 
-@frozen(slots=True)
-class Opened:
+class Opened(NamedTuple):
     """
     A session begins to relay.
 
@@ -257,8 +250,7 @@ class Opened:
     bound: Address | None
 
 
-@frozen(slots=True)
-class Record:
+class Record(NamedTuple):
     """
     What is to be known of a session that ended.
 

@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from errno import ENOSPC
 from functools import lru_cache
-from io import TextIOWrapper
+from io import FileIO, RawIOBase
 from json.encoder import encode_basestring_ascii as _json
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from zope.interface import implementer
 from socks5d.bounded import Complaints
 from socks5d.escape import printable
 from socks5d.interfaces import ISessionObserver
-from socks5d.model import Client, Ident, Identity, Opened, Outcome, Record
+from socks5d.model import Client, Ident, Identity, Outcome, Record
 from socks5d.wire.address import IPAddress
 
 #: How often the access log is looked for where it should be, in seconds.
@@ -71,9 +72,6 @@ class SessionLog:
         """
         self._granted = granted
 
-    def opened(self, event: Opened) -> None:
-        """See L{ISessionObserver}.  What matters is written at the end."""
-
     def closed(self, record: Record) -> None:
         """
         See L{ISessionObserver}.  A client that left without a word (a port check, say)
@@ -96,10 +94,10 @@ class SessionLog:
                     f"identity={identity_text(record.identity)}",
                     f"ident={ident_text(record.ident)}",
                     f"claimed={record.claimed or '-'}",
-                    f"command={record.command.value if record.command else '-'}",
+                    f"command={record.command if record.command else '-'}",
                     f"asked={asked}",
                     f"address={address}",
-                    f"result={_word(record.outcome.value)}",
+                    f"result={_word(record.outcome)}",
                     f"rule={_word(record.rule)}",
                     f"end={_word(record.end)}",
                     f"received={record.received}",
@@ -122,32 +120,56 @@ def record_line(record: Record) -> str:
     """
     @return: the record as a line of JSON, in ASCII.
     """
-    client, identity, ident, command = record.client, record.identity, record.ident, record.command
     second = int(record.started)
     thousandths = int((record.started - second) * 1000)
+    rule, end, refused = record.rule, record.end, record.refused
     return (
         f'{{"time":"{_utc(second)}.{thousandths:03d}+00:00"'
         f',"session":{record.id}'
-        f',"client":{_text(client.address)}'
-        f',"client_port":{client.port}'
-        f',"listener":{_constant(client.listener)}'
-        f',"version":{_constant(record.version) if record.version else "null"}'
-        f',"method":{"null" if record.method is None else record.method}'
-        f',"identity":{"null" if identity.name is None else _json(printable(identity.name))}'
-        f',"identity_source":{_constant(identity.source)}'
-        f',"ident":{_json(printable(ident.name)) if ident and ident.name is not None else "null"}'
-        f',"ident_problem":{_json(ident.problem) if ident and ident.problem else "null"}'
-        f',"claimed":{"null" if record.claimed is None else _json(record.claimed)}'
-        f',"command":{"null" if command is None else _constant(command.value)}'
+        f',"client":{_text(record.client.address)}'
+        f',"client_port":{record.client.port}'
+        f"{_who(record)}"
         f',"asked":{"null" if record.asked is None else _json(record.asked)}'
         f',"port":{record.port}'
         f',"address":{_text(record.address)}'
-        f',"result":{_constant(record.outcome.value)}'
-        f',"rule":{_constant(record.rule) if record.rule else "null"}'
-        f',"end":{_constant(record.end) if record.end else "null"}'
+        f',"result":{_constant(record.outcome)}'
+        f',"rule":{_constant(rule) if rule else "null"}'
+        f',"end":{_constant(end) if end else "null"}'
         f',"received":{record.received},"sent":{record.sent},"dropped":{record.dropped}'
-        f',"refused":{_json(record.refused) if record.refused else "null"}'
+        f',"refused":{_json(refused) if refused else "null"}'
         f',"seconds":{record.seconds:.6f}}}'
+    )
+
+
+def _who(record: Record) -> str:
+    ident, claimed = record.ident, record.claimed
+    name = ident.name if ident is not None else None
+    problem = ident.problem if ident is not None else ""
+    return (
+        f"{_way(record.client.listener, record.version, record.method)}"
+        f"{_identity(record.identity)}"
+        f',"ident":{"null" if name is None else _json(printable(name))}'
+        f',"ident_problem":{_json(problem) if problem else "null"}'
+        f',"claimed":{"null" if claimed is None else _json(claimed)}'
+        f',"command":{"null" if record.command is None else _constant(record.command)}'
+    )
+
+
+#: What stands in many lines the same is made once.
+@lru_cache(256)
+def _way(listener: str, version: str, method: int | None) -> str:
+    return (
+        f',"listener":{_json(listener)}'
+        f',"version":{_json(version) if version else "null"}'
+        f',"method":{"null" if method is None else method}'
+    )
+
+
+@lru_cache(1024)
+def _identity(identity: Identity) -> str:
+    return (
+        f',"identity":{"null" if identity.name is None else _json(printable(identity.name))}'
+        f',"identity_source":{_json(identity.source)}'
     )
 
 
@@ -180,8 +202,8 @@ class AccessLog:
         self,
         path: Path,
         clock: IReactorTime,
-        open_file: Callable[[Path], TextIOWrapper] | None = None,
-        opened: TextIOWrapper | None = None,
+        open_file: Callable[[Path], RawIOBase] | None = None,
+        opened: RawIOBase | None = None,
     ) -> None:
         """
         @param path: the file, which is appended to.
@@ -195,20 +217,27 @@ class AccessLog:
         self._open = open_file if open_file is not None else _append
         self._file = opened if opened is not None else self._open(self.path)
         self._looked = clock.seconds()
+        #: Whether the last line is there in part.
+        self._torn = False
         self._complaints = Complaints(clock, self._log)
-
-    def opened(self, event: Opened) -> None:
-        """See L{ISessionObserver}.  What matters is written at the end."""
 
     def closed(self, record: Record) -> None:
         """See L{ISessionObserver}."""
         line = record_line(record)
         try:
             self._reopen_if_moved()
-            self._file.write(line + "\n")
-            self._file.flush()
+            self._write(line.encode("ascii") + b"\n")
         except OSError:
             self._complaints.complain("the access log cannot be written", Failure())
+
+    def _write(self, line: bytes) -> None:
+        """At once, and in one piece, so that nothing of another process gets in between."""
+        if self._torn:
+            line = b"\n" + line
+        written = self._file.write(line)
+        self._torn = written is not None and 0 < written < len(line)
+        if written != len(line):
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
 
     def close(self) -> None:
         """Close the file."""
@@ -241,8 +270,9 @@ class AccessLog:
             self._complaints.warn(f"the access log cannot be opened anew: {error.strerror}")
             return
         old, self._file = self._file, new
+        self._torn = False
         old.close()
 
 
-def _append(path: Path) -> TextIOWrapper:
-    return path.open("a", encoding="ascii")
+def _append(path: Path) -> RawIOBase:
+    return FileIO(path, "a")

@@ -1,7 +1,6 @@
 """The nouns: that nothing can be changed once it is said."""
 
 import pytest
-from attrs.exceptions import FrozenInstanceError
 
 from socks5d.model import (
     ANONYMOUS,
@@ -34,7 +33,7 @@ from socks5d.model import (
 )
 def test_a_noun_cannot_be_changed(noun: object, name: str) -> None:
     before = getattr(noun, name)
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         setattr(noun, name, "changed")
     assert getattr(noun, name) == before
 

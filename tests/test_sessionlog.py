@@ -10,24 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs
 from zope.interface.verify import verifyObject
 
-from socks5d.interfaces import ISessionObserver
+from socks5d.interfaces import ISessionObserver, ISessionOpeningObserver
 from socks5d.model import (
     ANONYMOUS,
     Client,
     Command,
     Ident,
     Identity,
-    Opened,
     Outcome,
     Record,
-    Request,
 )
 from socks5d.sessionlog import (
     REOPEN_INTERVAL,
@@ -128,18 +125,18 @@ def test_what_is_not_known_is_a_dash() -> None:
 
 
 def test_a_client_that_left_without_a_word_is_not_worth_a_line(logs: Sequence[LogEvent]) -> None:
-    SessionLog().closed(evolve(NOTHING, outcome=Outcome.CLIENT_LEFT, handshake=0))
+    SessionLog().closed(NOTHING._replace(outcome=Outcome.CLIENT_LEFT, handshake=0))
     assert logs == []
-    SessionLog().closed(evolve(NOTHING, outcome=Outcome.CLIENT_LEFT, handshake=1))
+    SessionLog().closed(NOTHING._replace(outcome=Outcome.CLIENT_LEFT, handshake=1))
     assert len(logs) == 1
 
 
-def test_nothing_is_written_when_a_session_opens(logs: Sequence[LogEvent], tmp_path: Path) -> None:
+def test_the_logs_do_not_want_to_know_when_a_session_opens(tmp_path: Path) -> None:
     log = AccessLog(tmp_path / "log", Clock())
     for observer in (SessionLog(), log):
-        observer.opened(Opened(1, Request(CLIENT, "5"), None))
+        verifyObject(ISessionObserver, observer)
+        assert not ISessionOpeningObserver.providedBy(observer)
     log.close()
-    assert logs == []
     assert (tmp_path / "log").read_text() == ""
 
 
@@ -150,12 +147,12 @@ def test_the_record_goes_along_with_the_line_for_other_observers(logs: Sequence[
 
 
 def test_braces_in_a_name_are_no_format() -> None:
-    assert "asked={log_source}:443 " in line(evolve(GRANTED, asked="{log_source}"))
+    assert "asked={log_source}:443 " in line(GRANTED._replace(asked="{log_source}"))
 
 
 @given(st.text(max_size=40))
 def test_whatever_name_was_proved_it_stays_one_word_of_one_line(name: str) -> None:
-    text = line(evolve(GRANTED, identity=Identity(name, "password")))
+    text = line(GRANTED._replace(identity=Identity(name, "password")))
     assert text.isprintable()
     words = text.split(" ")
     assert len(words) == len(line(GRANTED).split(" "))
@@ -164,7 +161,7 @@ def test_whatever_name_was_proved_it_stays_one_word_of_one_line(name: str) -> No
 
 @given(st.text(max_size=40))
 def test_whatever_a_rule_is_called_the_line_is_one_line(rule: str) -> None:
-    text = line(evolve(GRANTED, rule=rule))
+    text = line(GRANTED._replace(rule=rule))
     assert text.isprintable()
     assert " end=finished received=10 " in text
 
@@ -242,10 +239,10 @@ def test_what_is_not_known_is_null() -> None:
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_every_record_is_one_line_of_ascii_json(name: str, claimed: str) -> None:
-    raw = io.BytesIO()
-    log = AccessLog(Path("log"), Clock(), lambda path: io.TextIOWrapper(raw, "ascii"))
-    log.closed(evolve(GRANTED, identity=Identity(name, "x"), claimed=claimed, rule=claimed))
-    written = raw.getvalue()
+    disk = Disk()
+    log = AccessLog(Path("log"), Clock(), lambda path: disk)
+    log.closed(GRANTED._replace(identity=Identity(name, "x"), claimed=claimed, rule=claimed))
+    written = disk.written
     assert written.count(b"\n") == 1
     assert written.endswith(b"\n")
     fields = json.loads(written)
@@ -294,9 +291,9 @@ def test_a_file_that_is_still_there_stays_open(tmp_path: Path, logs: Sequence[Lo
     clock, path = Clock(), tmp_path / "log"
     opened: list[Path] = []
 
-    def open_file(path: Path) -> io.TextIOWrapper:
+    def open_file(path: Path) -> io.RawIOBase:
         opened.append(path)
-        return path.open("a", encoding="ascii")
+        return io.FileIO(path, "a")
 
     log = AccessLog(path, clock, open_file)
     for _ in range(3):
@@ -383,12 +380,14 @@ class Disk(io.RawIOBase):
     A disk that can be full, below a file of the real kinds.
 
     @ivar full: whether it is.
+    @ivar room: octets that it takes before it is; None for any number.
     @ivar written: what was written.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.full = False
+        self.room: int | None = None
         self.written = b""
 
     def writable(self) -> bool:
@@ -397,20 +396,17 @@ class Disk(io.RawIOBase):
     def write(self, data: Any) -> int:
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
-        self.written += bytes(data)
-        return len(data)
+        taken = bytes(data)[: self.room]
+        self.written += taken
+        return len(taken)
 
     def records(self) -> list[Any]:
         return [json.loads(text) for text in self.written.decode("ascii").splitlines()]
 
 
-def open_disk(disk: Disk) -> io.TextIOWrapper:
-    return io.TextIOWrapper(io.BufferedWriter(disk), "ascii")
-
-
 def test_a_full_disk_hurts_nobody_and_is_complained_of_once(logs: Sequence[LogEvent]) -> None:
     disk = Disk()
-    log = AccessLog(Path("log"), Clock(), lambda path: open_disk(disk))
+    log = AccessLog(Path("log"), Clock(), lambda path: disk)
     disk.full = True
     for _ in range(100):
         log.closed(GRANTED)
@@ -419,12 +415,25 @@ def test_a_full_disk_hurts_nobody_and_is_complained_of_once(logs: Sequence[LogEv
     assert "No space left" in logs[0]["log_failure"].getErrorMessage()
 
 
+def test_a_line_that_was_cut_off_spoils_no_other(logs: Sequence[LogEvent]) -> None:
+    disk = Disk()
+    log = AccessLog(Path("log"), Clock(), lambda path: disk)
+    disk.room = 10
+    log.closed(GRANTED)
+    disk.room = None
+    log.closed(NOTHING)
+    cut_off, whole = disk.written.splitlines()
+    assert len(cut_off) == 10
+    assert json.loads(whole)["session"] == 8
+    assert [event["text"] for event in logs] == ["the access log cannot be written"]
+
+
 def test_when_there_is_room_again_every_line_is_a_whole_record(logs: Sequence[LogEvent]) -> None:
     disk = Disk()
-    log = AccessLog(Path("log"), Clock(), lambda path: open_disk(disk))
+    log = AccessLog(Path("log"), Clock(), lambda path: disk)
     disk.full = True
     for number in range(200):
-        log.closed(evolve(GRANTED, id=number))
+        log.closed(GRANTED._replace(id=number))
     disk.full = False
     log.closed(NOTHING)
     log.closed(NOTHING)
@@ -438,13 +447,13 @@ def test_a_new_file_is_written_even_if_the_old_one_cannot_be_closed(
     # What the full disk did not take is tried again when the file is closed.
     clock, path = Clock(), tmp_path / "log"
     files = iter([Path("/dev/full"), path])
-    log = AccessLog(path, clock, lambda path: next(files).open("a", encoding="ascii"))
-    log.closed(evolve(GRANTED, id=1))
+    log = AccessLog(path, clock, lambda path: io.FileIO(next(files), "a"))
+    log.closed(GRANTED._replace(id=1))
     clock.advance(REOPEN_INTERVAL)
-    log.closed(evolve(GRANTED, id=2))
-    log.closed(evolve(GRANTED, id=3))
+    log.closed(GRANTED._replace(id=2))
+    log.closed(GRANTED._replace(id=3))
     clock.advance(REOPEN_INTERVAL)
-    log.closed(evolve(GRANTED, id=4))
+    log.closed(GRANTED._replace(id=4))
     assert ids(path)[-2:] == [3, 4]
     log.close()
     assert "the access log cannot be written" in [event["text"] for event in logs]
@@ -464,10 +473,10 @@ def test_granted_sessions_can_be_left_to_the_access_log(logs: Sequence[LogEvent]
 def test_it_is_opened_anew_at_once_when_that_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = AccessLog(path, Clock())
-    log.closed(evolve(GRANTED, id=1))
+    log.closed(GRANTED._replace(id=1))
     path.rename(tmp_path / "moved")
     log.reopen()
-    log.closed(evolve(GRANTED, id=2))
+    log.closed(GRANTED._replace(id=2))
     log.close()
     assert (ids(tmp_path / "moved"), ids(path)) == ([1], [2])
 
@@ -485,8 +494,8 @@ def test_a_file_that_is_where_it_should_be_stays_open(tmp_path: Path) -> None:
 def test_a_file_that_is_open_already_is_added_to(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text(json.dumps({"session": 1}) + "\n", encoding="ascii")
-    log = AccessLog(path, Clock(), opened=path.open("a", encoding="ascii"))
-    log.closed(evolve(GRANTED, id=2))
+    log = AccessLog(path, Clock(), opened=io.FileIO(path, "a"))
+    log.closed(GRANTED._replace(id=2))
     log.close()
     assert ids(path) == [1, 2]
 
@@ -495,9 +504,9 @@ def test_several_processes_add_whole_lines_to_one_file(tmp_path: Path) -> None:
     # As workers do, whose file is their parent's.
     path = tmp_path / "log"
     first = AccessLog(path, Clock())
-    second = AccessLog(path, Clock(), opened=os.fdopen(os.dup(first.fileno()), "a"))
+    second = AccessLog(path, Clock(), opened=io.FileIO(os.dup(first.fileno()), "a"))
     for number in range(6):
-        (second if number % 2 else first).closed(evolve(GRANTED, id=number))
+        (second if number % 2 else first).closed(GRANTED._replace(id=number))
     first.close()
     second.close()
     assert ids(path) == list(range(6))

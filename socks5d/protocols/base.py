@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from socks5d.bounded import bounded
+from socks5d.errand import Errand
 from socks5d.model import Command, Outcome, Refusal
 from socks5d.protocols.associate import associate
 from socks5d.protocols.bind import bind
@@ -51,7 +52,7 @@ class SOCKSProtocol(ControlConnection):
         super().__init__(session)
         self._parser: Parser | None = None
         self._then: Callable[[Any], None] | None = None
-        self._waiting: Deferred[Any] | None = None
+        self._waiting: Deferred[Any] | Errand | None = None
 
     # What a version says.
 
@@ -129,19 +130,20 @@ class SOCKSProtocol(ControlConnection):
 
     def ask(
         self,
-        call: Callable[[], Any],
         then: Callable[[Any], None],
         failed: Callable[[Failure], None],
+        call: Callable[..., Any],
+        *arguments: object,
     ) -> None:
         """
         Call code that is not ours, and wait for its answer where it is a Deferred's.
 
-        @param call: what to call.
         @param then: is given the answer.
         @param failed: is given the failure, also that of C{then}.
+        @param call: what to call, with C{arguments}.
         """
         try:
-            answer = call()
+            answer = call(*arguments)
             if not isinstance(answer, Deferred):
                 then(answer)
                 return
@@ -208,10 +210,9 @@ class SOCKSProtocol(ControlConnection):
             self.refuse(Outcome.COMMAND_NOT_SUPPORTED, "switched off")
             return
         session.deadline(session.server.timeouts.connect, self._request_late)
-        carrying_out = Deferred.fromCoroutine(self._carry_out(command, destination))
-        if not carrying_out.called:
-            self._waiting = carrying_out
-        carrying_out.addErrback(self._request_failed)
+        errand = Errand(self._carry_out(command, destination), self._request_failed)
+        self._waiting = errand
+        errand.run()
 
     async def _carry_out(self, command: Command, destination: Address) -> None:
         try:

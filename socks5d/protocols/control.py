@@ -120,18 +120,6 @@ class ControlConnection(Protocol):
         self.begin()
         self.speak()
 
-    def take_over(self, before: "ControlConnection") -> None:
-        """
-        Go on with a session that another protocol began.
-
-        @param before: the protocol, which from now on passes everything on to this one.
-        """
-        self._out = self.transport = before.transport
-        self._heard = before._heard
-        hear_eof(self.transport, self)
-        self.speak()
-        self.dataReceived(before.take_all())
-
     def dataReceived(self, data: bytes) -> None:
         """See L{Protocol}."""
         if self.closing:

@@ -1,12 +1,8 @@
 """Every SOCKS version on one port: the first octet says which it is."""
 
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
-
 from socks5d.model import Outcome
 from socks5d.protocols.base import SOCKSProtocol
 from socks5d.protocols.factory import SOCKSBaseFactory
-from socks5d.protocols.session import Session
 from socks5d.protocols.socks4 import SOCKSv4
 from socks5d.protocols.socks5 import SOCKSv5
 from socks5d.wire import socks4, socks5
@@ -26,14 +22,9 @@ def parse_version(data: bytes) -> Parsed[int] | None:
 
 
 class SOCKS(SOCKSProtocol):
-    """Waits for the first octet, and is from then on a mere go-between."""
+    """Waits for the first octet, and is from then on what that says."""
 
     factory: "SOCKSFactory"
-
-    def __init__(self, session: Session) -> None:
-        """See L{SOCKSProtocol}."""
-        super().__init__(session)
-        self._spoken: SOCKSProtocol | None = None
 
     def first(self) -> None:
         """See L{SOCKSProtocol}."""
@@ -49,45 +40,17 @@ class SOCKS(SOCKSProtocol):
             reply = _REFUSED_4 if version == socks4.VERSION else _NO_METHOD
             self.close(reply, Outcome.MALFORMED, "no SOCKS version that is served")
             return
-        self.over(self)
-        self._spoken = self.factory.adopt(speaker(self.session))
-        self._spoken.take_over(self)
-
-    def handshake_late(self) -> None:
-        """See L{SOCKSProtocol}."""
-        if self._spoken is None:
-            super().handshake_late()
-        else:
-            self._spoken.handshake_late()
-
-    def dataReceived(self, data: bytes) -> None:
-        """See L{SOCKSProtocol}."""
-        if self._spoken is None:
-            super().dataReceived(data)
-        else:
-            self._spoken.dataReceived(data)
-
-    def readConnectionLost(self) -> None:
-        """See L{SOCKSProtocol}."""
-        if self._spoken is None:
-            super().readConnectionLost()
-        else:
-            self._spoken.readConnectionLost()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """See L{SOCKSProtocol}."""
-        if self._spoken is None:
-            super().connectionLost(reason)
-        else:
-            self._spoken.connectionLost(reason)
+        # All that a session is so far is the same in every version, and goes on.
+        self.__class__ = speaker  # type: ignore[assignment]
+        self.speak()
 
 
 class SOCKSFactory(SOCKSBaseFactory):
     """
     Serves clients of every SOCKS version.
 
-    @ivar versions: the protocol for each version number; without one of them, its
-        clients are not served.
+    @ivar versions: the protocol for each version number, which keeps no state of its own
+        until it speaks; without one of them, its clients are not served.
     """
 
     protocol = SOCKS

@@ -140,7 +140,7 @@ class IdentLookups:
         except DeadlinePassed:
             return Ident(problem="no answer in time")
         except NETWORK_ERRORS as error:
-            return Ident(problem=outcome(error).value)
+            return Ident(problem=str(outcome(error)))
         if isinstance(response, Error):
             return Ident(problem=response.error.decode("ascii"))
         return Ident(response.userid.decode("utf-8", "surrogateescape"))

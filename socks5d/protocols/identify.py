@@ -1,7 +1,5 @@
 """What a session does about ident: who is asked, and what comes of the answer."""
 
-from attrs import evolve
-
 from socks5d.model import Identity, Refusal, Verdict
 from socks5d.parameters import IdentMode
 from socks5d.protocols.connect import judge
@@ -23,7 +21,7 @@ async def identify(session: Session) -> None:
     server = session.server
     if server.ident is IdentMode.OFF:
         return
-    await judge(session, evolve(session.request(), command=None))
+    await judge(session, session.request()._replace(command=None))
     session.ident = await server.ident_lookups.ask(session.client)
     if server.ident is IdentMode.LOG:
         return

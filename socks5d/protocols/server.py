@@ -78,6 +78,8 @@ class Server:
         self.ident_lookups = ident_lookups
         self.udp = udp
         self._observers = tuple(observers)
+        #: Those who want to know when sessions begin.
+        self._opening = tuple(each.opened for each in self._observers if hasattr(each, "opened"))
         self._complaints = Complaints(clock, self._log)
         self._authenticators: dict[int, IAuthenticator] = {}
         for authenticator in authenticators:
@@ -132,13 +134,18 @@ class Server:
         looking.addBoth(ended)
         return await answer
 
-    def opened(self, event: Opened) -> None:
+    def opened(self, event: Callable[[], Opened]) -> None:
         """
-        @param event: goes to the observers.
+        A session begins to relay.
+
+        @param event: makes what goes to the observers, where there are any for it.
         """
-        for observer in self._observers:
+        if not self._opening:
+            return
+        made = event()
+        for opened in self._opening:
             try:
-                observer.opened(event)
+                opened(made)
             except Exception:  # noqa: BLE001 (a stranger's code)
                 self._complaints.complain("a session observer failed", Failure())
 

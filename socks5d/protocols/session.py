@@ -185,7 +185,7 @@ class Session:
         @param bound: the near end of the outgoing connection.
         """
         self.outcome = Outcome.GRANTED
-        self.server.opened(Opened(self.id, self.request(self.address), bound))
+        self.server.opened(lambda: Opened(self.id, self.request(self.address), bound))
 
     def closed(self) -> None:
         """The session is over: nothing of it is left."""

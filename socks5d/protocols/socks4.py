@@ -58,9 +58,9 @@ class SOCKSv4(SOCKSProtocol):
             self.refuse(Outcome.NOT_AUTHENTICATED, "the authenticator failed")
 
         self.ask(
-            lambda: authenticator.negotiate(session.client).receive(request.userid),
             stepped,
             failed,
+            lambda: authenticator.negotiate(session.client).receive(request.userid),
         )
 
 

@@ -1,7 +1,5 @@
 """SOCKS 5 (RFC 1928): method selection, sub-negotiation, the request and the reply."""
 
-from collections.abc import Callable
-
 from twisted.python.failure import Failure
 
 from socks5d.interfaces import IAuthenticator, INegotiation
@@ -49,6 +47,11 @@ class SOCKSv5(SOCKSProtocol):
 
     version = "5"
 
+    #: What the authenticator that was chosen wants to be sent when it fails.
+    _refusal: bytes = b""
+    #: That one's sub-negotiation, while there is one.
+    _negotiation: INegotiation
+
     def first(self) -> None:
         """See L{SOCKSProtocol}."""
         self.expect(socks5.parse_greeting, self._greeted)
@@ -81,40 +84,36 @@ class SOCKSv5(SOCKSProtocol):
             else:
                 self._select(authenticator)
 
-        self.ask(
-            lambda: self.session.server.gate.judge(self.session.request()), judged, self._broken
-        )
+        session = self.session
+        self.ask(judged, self._broken, session.server.gate.judge, session.request())
 
     def _select(self, authenticator: IAuthenticator) -> None:
         self.session.method = authenticator.method
+        self._refusal = authenticator.refusal
         self.send(socks5.encode_selection(authenticator.method))
+        self.ask(self._begun, self._broken, authenticator.negotiate, self.session.client)
 
-        def failed(failure: Failure) -> None:
-            self._broken(failure, authenticator.refusal)
+    def _begun(self, negotiation: INegotiation) -> None:
+        self._negotiation = negotiation
+        self._negotiate(self.take_all())
 
-        def begun(negotiation: INegotiation) -> None:
-            self._negotiate(negotiation, self.take_all(), failed)
+    def _negotiate(self, data: bytes) -> None:
+        self.ask(self._stepped, self._broken, self._negotiation.receive, data)
 
-        self.ask(lambda: authenticator.negotiate(self.session.client), begun, failed)
-
-    def _negotiate(
-        self, negotiation: INegotiation, data: bytes, failed: Callable[[Failure], None]
-    ) -> None:
-        def stepped(step: Step) -> None:
-            if isinstance(step, Authenticated) and isinstance(step.identity, Identity):
-                self._let_in(step)
-            elif isinstance(step, More):
-                self.send(step.send)
-                self.expect(_whatever, lambda more: self._negotiate(negotiation, more, failed))
-            elif isinstance(step, NotAuthenticated):
-                self.session.claimed = None if step.claimed is None else str(step.claimed)
-                self.close(step.send, Outcome.NOT_AUTHENTICATED, step.reason)
-            else:
-                raise TypeError("an authenticator gave something that is no step")
-
-        self.ask(lambda: negotiation.receive(data), stepped, failed)
+    def _stepped(self, step: Step) -> None:
+        if isinstance(step, Authenticated) and isinstance(step.identity, Identity):
+            self._let_in(step)
+        elif isinstance(step, More):
+            self.send(step.send)
+            self.expect(_whatever, self._negotiate)
+        elif isinstance(step, NotAuthenticated):
+            self.session.claimed = None if step.claimed is None else str(step.claimed)
+            self.close(step.send, Outcome.NOT_AUTHENTICATED, step.reason)
+        else:
+            raise TypeError("an authenticator gave something that is no step")
 
     def _let_in(self, step: Authenticated) -> None:
+        del self._negotiation
         self.session.identity = step.identity
         self.send(step.send)
         self.give_back(step.rest)
@@ -125,9 +124,9 @@ class SOCKSv5(SOCKSProtocol):
     def _requested(self, request: socks5.Request) -> None:
         self.serve(_COMMANDS[request.command], request.destination)
 
-    def _broken(self, failure: Failure, refusal: bytes = b"") -> None:
+    def _broken(self, failure: Failure) -> None:
         self.session.server.blame(failure, "an authenticator failed, which refuses its client")
-        self.close(refusal, Outcome.NOT_AUTHENTICATED, "the authenticator failed")
+        self.close(self._refusal, Outcome.NOT_AUTHENTICATED, "the authenticator failed")
 
 
 def _whatever(data: bytes) -> Parsed[bytes] | None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ class WorkerProcess:
         self._slot = 0
         self._access_log: AccessLog | None = None
         if settings.access_log is not None:
-            inherited = os.fdopen(ACCESS_LOG, "a", encoding="ascii")
+            inherited = FileIO(ACCESS_LOG, "a")
             self._access_log = AccessLog(settings.access_log, reactor, opened=inherited)
         own_ports.share(memoryview(mmap.mmap(PORTS, 0)), row)
         self._channel = ParentChannel(reactor)

@@ -18,7 +18,7 @@ from socks5d.interfaces import (
     IEncapsulation,
     INegotiation,
     IRuleset,
-    ISessionObserver,
+    ISessionOpeningObserver,
 )
 from socks5d.model import (
     Authenticated,
@@ -431,7 +431,7 @@ def test_a_client_that_no_rule_lets_in_gets_no_try_at_passwords() -> None:
 
 
 def test_an_observer_that_raises_hurts_nobody() -> None:
-    @implementer(ISessionObserver)
+    @implementer(ISessionOpeningObserver)
     class Broken:
         def opened(self, event: Opened) -> None:
             raise ZeroDivisionError

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 import pytest
-from attrs import evolve
 from zope.interface.verify import verifyObject
 
 from socks5d.interfaces import IRuleset
@@ -14,8 +13,8 @@ from tests.rules.requests import DENY, PERMIT, Says, for_address, for_client, fo
 
 def identified(name: str | None, userid: str | None = None, problem: str = "") -> Request:
     """A request of a client that identd was asked about."""
-    request = evolve(for_address("192.0.2.1"), ident=Ident(name, problem))
-    return request if userid is None else evolve(request, version="4", userid=userid)
+    request = for_address("192.0.2.1")._replace(ident=Ident(name, problem))
+    return request if userid is None else request._replace(version="4", userid=userid)
 
 
 def test_it_is_a_ruleset() -> None:
@@ -26,7 +25,7 @@ def test_it_is_a_ruleset() -> None:
 def test_of_a_client_that_has_asked_for_nothing_there_is_no_opinion(names: Iterable[str]) -> None:
     rules = RequireIdent(names)
     assert rules.decide(for_client()) == NO_OPINION
-    assert rules.decide(evolve(for_client(), ident=Ident(problem="NO-USER"))) == NO_OPINION
+    assert rules.decide(for_client()._replace(ident=Ident(problem="NO-USER"))) == NO_OPINION
 
 
 @pytest.mark.parametrize("name", ["ann", "", "a name\n\udcff"])
@@ -36,7 +35,7 @@ def test_by_default_anybody_passes_whom_identd_names(name: str) -> None:
 
 def test_it_is_asked_at_every_stage_of_a_request() -> None:
     for request in (for_name("example.com"), for_address("192.0.2.1")):
-        assert RequireIdent().decide(evolve(request, ident=Ident("ann"))) == NO_OPINION
+        assert RequireIdent().decide(request._replace(ident=Ident("ann"))) == NO_OPINION
         assert RequireIdent().decide(request).verdict is Verdict.DENY
 
 

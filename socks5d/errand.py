@@ -1,0 +1,63 @@
+"""
+Running a coroutine that awaits Deferreds.
+
+L{Deferred.fromCoroutine} does so for whoever wants the result as a Deferred, and runs each
+step in a context of its own.  A session's request wants neither, and is carried out for
+half the price here.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+
+class Errand:
+    """A coroutine that is run for what it does, not for what it gives."""
+
+    __slots__ = ("_awaited", "_coroutine", "_failed")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Deferred[Any], Any, None],
+        failed: Callable[[Failure], object],
+    ) -> None:
+        """
+        @param coroutine: awaits nothing but Deferreds.
+        @param failed: is told of what the coroutine raises.
+        """
+        self._coroutine = coroutine
+        self._failed = failed
+        self._awaited: Deferred[Any] | None = None
+
+    def run(self) -> None:
+        """Begin, and go as far as can be gone without waiting."""
+        self._go_on(None)
+
+    def cancel(self) -> None:
+        """
+        Cancel the Deferred that is awaited, which raises its CancelledError in the
+        coroutine.  Nothing is done to one that is over, or that this is called by.
+        """
+        if self._awaited is not None:
+            self._awaited.cancel()
+
+    def _go_on(self, result: object) -> None:
+        """
+        @param result: what the awaited Deferred fired with.  A success the Deferred gives
+            to whoever awaits it, by itself.
+        """
+        self._awaited = None
+        try:
+            if isinstance(result, Failure):
+                awaited = result.throwExceptionIntoGenerator(self._coroutine)
+            else:
+                awaited = self._coroutine.send(None)
+        except StopIteration:
+            return
+        except BaseException:  # noqa: BLE001 (told to whoever wants to know)
+            self._failed(Failure())
+            return
+        self._awaited = awaited
+        awaited.addBoth(self._go_on)
