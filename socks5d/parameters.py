@@ -6,6 +6,7 @@ All frozen.  Times are in seconds, sizes in octets.
 
 from collections.abc import Sequence
 from enum import Enum
+from ipaddress import IPv4Address
 
 from attrs import field, frozen
 from attrs.validators import ge, gt, le, lt
@@ -156,7 +157,7 @@ class LocalAddresses:
         """
         @return: the one of another address's family.
         """
-        return self.ipv4 if address.version == 4 else self.ipv6
+        return self.ipv4 if isinstance(address, IPv4Address) else self.ipv6
 
 
 @frozen(slots=True, kw_only=True)

@@ -55,14 +55,17 @@ def make_ruleset(settings: Settings) -> IRuleset:
 
     @raise ConfigError: for rules that would never be asked.
     """
-    clients = ClientRules(settings.allow_from, settings.deny_from)
+    clients: list[IRuleset] = []
+    if settings.allow_from or settings.deny_from:
+        clients.append(ClientRules(settings.allow_from, settings.deny_from))
     if not settings.rulesets:
-        return Chain([clients, DestinationRules(settings.allow, settings.deny, PERMIT_UNPROTECTED)])
+        everything = DestinationRules(settings.allow, settings.deny, PERMIT_UNPROTECTED)
+        return Chain([*clients, everything]) if clients else everything
     if settings.allow and any(isinstance(each, PermitUnprotected) for each in settings.rulesets):
         raise ConfigError("--ruleset permit leaves --allow nothing to say; leave one of them out")
     denied = DestinationRules(deny=settings.deny)
     allowed = DestinationRules(allow=settings.allow)
-    return Chain([clients, denied, *settings.rulesets, allowed])
+    return Chain([*clients, denied, *settings.rulesets, allowed])
 
 
 def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from errno import ENOSPC
 from functools import lru_cache
 from io import FileIO, RawIOBase
+from ipaddress import IPv4Address
 from json.encoder import encode_basestring_ascii as _json
 from pathlib import Path
 
@@ -21,10 +22,14 @@ from socks5d.bounded import Complaints
 from socks5d.escape import printable
 from socks5d.interfaces import ISessionObserver
 from socks5d.model import Client, Ident, Identity, Outcome, Record
-from socks5d.wire.address import IPAddress
+from socks5d.wire.address import IPAddress, address_text
 
 #: How often the access log is looked for where it should be, in seconds.
 REOPEN_INTERVAL = 1.0
+
+
+#: Lines that are written together at the most.
+TOGETHER = 256
 
 
 def host_port(host: object, port: int) -> str:
@@ -182,8 +187,10 @@ def _utc(second: int) -> str:
 _constant = lru_cache(1024)(_json)
 
 
-@lru_cache(1024)
 def _text(address: IPAddress | None) -> str:
+    # Nothing in an address wants escaping, but perhaps in its zone.
+    if isinstance(address, IPv4Address):
+        return f'"{address_text(address)}"'
     return "null" if address is None else _json(str(address))
 
 
@@ -217,30 +224,46 @@ class AccessLog:
         self._open = open_file if open_file is not None else _append
         self._file = opened if opened is not None else self._open(self.path)
         self._looked = clock.seconds()
+        self._lines: list[str] = []
         #: Whether the last line is there in part.
         self._torn = False
         self._complaints = Complaints(clock, self._log)
 
     def closed(self, record: Record) -> None:
-        """See L{ISessionObserver}."""
-        line = record_line(record)
+        """
+        See L{ISessionObserver}.  What a turn of the reactor brings is written together, at
+        its end.
+        """
+        if not self._lines:
+            self._clock.callLater(0, self.flush)
+        self._lines.append(record_line(record))
+        if len(self._lines) >= TOGETHER:
+            self.flush()
+
+    def flush(self) -> None:
+        """
+        Write what has not been written yet, in one piece, so that nothing of another process
+        gets in between.
+        """
+        if not self._lines:
+            return
+        lines, self._lines = self._lines, []
+        lines.append("")
+        if self._torn:
+            lines.insert(0, "")
+        data = "\n".join(lines).encode("ascii")
         try:
             self._reopen_if_moved()
-            self._write(line.encode("ascii") + b"\n")
+            written = self._file.write(data)
+            self._torn = written is not None and 0 < written < len(data)
+            if written != len(data):
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
         except OSError:
             self._complaints.complain("the access log cannot be written", Failure())
 
-    def _write(self, line: bytes) -> None:
-        """At once, and in one piece, so that nothing of another process gets in between."""
-        if self._torn:
-            line = b"\n" + line
-        written = self._file.write(line)
-        self._torn = written is not None and 0 < written < len(line)
-        if written != len(line):
-            raise OSError(ENOSPC, os.strerror(ENOSPC))
-
     def close(self) -> None:
-        """Close the file."""
+        """Write what is left, and close the file."""
+        self.flush()
         self._file.close()
 
     def fileno(self) -> int:
@@ -255,6 +278,7 @@ class AccessLog:
 
     def reopen(self) -> None:
         """Open the file anew, if it is not where it should be."""
+        self.flush()
         self._looked = self._clock.seconds()
         try:
             there = os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))

@@ -170,6 +170,7 @@ def makeService(options: Options) -> IService:
     try:
         if settings.access_log is not None:
             access_log = AccessLog(settings.access_log, reactor)
+            reactor.addSystemEventTrigger("after", "shutdown", access_log.flush)
         if settings.workers > 1:
             supervisor = Supervisor(settings, options.given, reactor, access_log)
             reactor.callWhenRunning(on_hang_up, reactor, supervisor.hang_up)

@@ -28,6 +28,7 @@ from socks5d.model import (
 )
 from socks5d.sessionlog import (
     REOPEN_INTERVAL,
+    TOGETHER,
     AccessLog,
     SessionLog,
     client_text,
@@ -242,6 +243,7 @@ def test_every_record_is_one_line_of_ascii_json(name: str, claimed: str) -> None
     disk = Disk()
     log = AccessLog(Path("log"), Clock(), lambda path: disk)
     log.closed(GRANTED._replace(identity=Identity(name, "x"), claimed=claimed, rule=claimed))
+    log.flush()
     written = disk.written
     assert written.count(b"\n") == 1
     assert written.endswith(b"\n")
@@ -253,17 +255,53 @@ def test_every_record_is_one_line_of_ascii_json(name: str, claimed: str) -> None
 # The file.
 
 
+def write(log: AccessLog, record: Record) -> None:
+    """As in a turn of the reactor in which one session ends."""
+    log.closed(record)
+    log.flush()
+
+
 def ids(path: Path) -> list[int]:
     return [json.loads(text)["session"] for text in path.read_text().splitlines()]
 
 
-def test_records_are_appended_and_there_at_once(tmp_path: Path) -> None:
+def test_what_a_turn_brings_is_written_at_its_end(tmp_path: Path) -> None:
+    clock, path = Clock(), tmp_path / "log"
+    log = AccessLog(path, clock)
+    for number in (1, 2):
+        log.closed(GRANTED._replace(id=number))
+    assert ids(path) == []
+    clock.advance(0)
+    assert ids(path) == [1, 2]
+    log.closed(GRANTED._replace(id=3))
+    clock.advance(0)
+    assert ids(path) == [1, 2, 3]
+    log.close()
+
+
+def test_no_more_than_so_many_lines_wait(tmp_path: Path) -> None:
+    log = AccessLog(tmp_path / "log", Clock())
+    for number in range(TOGETHER):
+        assert ids(tmp_path / "log") == []
+        log.closed(GRANTED._replace(id=number))
+    assert ids(tmp_path / "log") == list(range(TOGETHER))
+    log.close()
+
+
+def test_what_is_left_is_written_when_it_is_closed(tmp_path: Path) -> None:
+    log = AccessLog(tmp_path / "log", Clock())
+    log.closed(GRANTED)
+    log.close()
+    assert ids(tmp_path / "log") == [7]
+
+
+def test_records_are_appended(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text('{"session":1}\n')
     log = AccessLog(path, Clock())
-    log.closed(GRANTED)
+    write(log, GRANTED)
     assert ids(path) == [1, 7]
-    log.closed(NOTHING)
+    write(log, NOTHING)
     assert ids(path) == [1, 7, 8]
     log.close()
 
@@ -278,10 +316,10 @@ def test_when_the_file_was_moved_a_new_one_is_opened(
 ) -> None:
     clock, path = Clock(), tmp_path / "log"
     log = AccessLog(path, clock)
-    log.closed(GRANTED)
+    write(log, GRANTED)
     path.rename(tmp_path / "log.1")
     clock.advance(REOPEN_INTERVAL)
-    log.closed(NOTHING)
+    write(log, NOTHING)
     assert (ids(tmp_path / "log.1"), ids(path)) == ([7], [8])
     log.close()
     assert logs == []
@@ -298,7 +336,7 @@ def test_a_file_that_is_still_there_stays_open(tmp_path: Path, logs: Sequence[Lo
     log = AccessLog(path, clock, open_file)
     for _ in range(3):
         clock.advance(REOPEN_INTERVAL)
-        log.closed(GRANTED)
+        write(log, GRANTED)
     log.close()
     assert ids(path) == [7, 7, 7]
     assert opened == [path]
@@ -311,7 +349,7 @@ def test_when_another_file_took_its_place_that_one_is_written(tmp_path: Path) ->
     path.rename(tmp_path / "log.1")
     path.write_text('{"session":1}\n')
     clock.advance(REOPEN_INTERVAL)
-    log.closed(GRANTED)
+    write(log, GRANTED)
     assert (ids(tmp_path / "log.1"), ids(path)) == ([], [1, 7])
     log.close()
 
@@ -321,7 +359,7 @@ def test_it_is_looked_for_once_a_second(tmp_path: Path) -> None:
     log = AccessLog(path, clock)
     path.rename(tmp_path / "log.1")
     clock.advance(REOPEN_INTERVAL - 0.001)
-    log.closed(GRANTED)
+    write(log, GRANTED)
     assert ids(tmp_path / "log.1") == [7]
     assert not path.exists()
     log.close()
@@ -337,7 +375,7 @@ def test_a_relative_path_stays_where_it_was(
     monkeypatch.chdir(tmp_path / "elsewhere")
     (tmp_path / "log").unlink()
     clock.advance(REOPEN_INTERVAL)
-    log.closed(GRANTED)
+    write(log, GRANTED)
     assert ids(tmp_path / "log") == [7]
     log.close()
 
@@ -351,7 +389,7 @@ def test_a_file_that_cannot_be_opened_again_is_written_where_it_went(
     folder.rename(tmp_path / "moved")
     for _ in range(3):
         clock.advance(REOPEN_INTERVAL)
-        log.closed(GRANTED)
+        write(log, GRANTED)
     assert ids(tmp_path / "moved" / "log") == [7, 7, 7]
     (event,) = logs
     assert event["text"].startswith("the access log cannot be opened anew: ")
@@ -369,7 +407,7 @@ def test_a_file_that_cannot_be_looked_for_is_written_where_it_is(
     folder.write_text("no folder any more")
     for _ in range(3):
         clock.advance(REOPEN_INTERVAL)
-        log.closed(GRANTED)
+        write(log, GRANTED)
     assert ids(tmp_path / "moved" / "log") == [7, 7, 7]
     assert len(logs) == 1
     log.close()
@@ -409,7 +447,7 @@ def test_a_full_disk_hurts_nobody_and_is_complained_of_once(logs: Sequence[LogEv
     log = AccessLog(Path("log"), Clock(), lambda path: disk)
     disk.full = True
     for _ in range(100):
-        log.closed(GRANTED)
+        write(log, GRANTED)
     assert disk.written == b""
     assert [event["text"] for event in logs] == ["the access log cannot be written"]
     assert "No space left" in logs[0]["log_failure"].getErrorMessage()
@@ -419,9 +457,9 @@ def test_a_line_that_was_cut_off_spoils_no_other(logs: Sequence[LogEvent]) -> No
     disk = Disk()
     log = AccessLog(Path("log"), Clock(), lambda path: disk)
     disk.room = 10
-    log.closed(GRANTED)
+    write(log, GRANTED)
     disk.room = None
-    log.closed(NOTHING)
+    write(log, NOTHING)
     cut_off, whole = disk.written.splitlines()
     assert len(cut_off) == 10
     assert json.loads(whole)["session"] == 8
@@ -433,10 +471,10 @@ def test_when_there_is_room_again_every_line_is_a_whole_record(logs: Sequence[Lo
     log = AccessLog(Path("log"), Clock(), lambda path: disk)
     disk.full = True
     for number in range(200):
-        log.closed(GRANTED._replace(id=number))
+        write(log, GRANTED._replace(id=number))
     disk.full = False
-    log.closed(NOTHING)
-    log.closed(NOTHING)
+    write(log, NOTHING)
+    write(log, NOTHING)
     records = disk.records()
     assert [record["session"] for record in records[-2:]] == [8, 8]
 
@@ -448,12 +486,12 @@ def test_a_new_file_is_written_even_if_the_old_one_cannot_be_closed(
     clock, path = Clock(), tmp_path / "log"
     files = iter([Path("/dev/full"), path])
     log = AccessLog(path, clock, lambda path: io.FileIO(next(files), "a"))
-    log.closed(GRANTED._replace(id=1))
+    write(log, GRANTED._replace(id=1))
     clock.advance(REOPEN_INTERVAL)
-    log.closed(GRANTED._replace(id=2))
-    log.closed(GRANTED._replace(id=3))
+    write(log, GRANTED._replace(id=2))
+    write(log, GRANTED._replace(id=3))
     clock.advance(REOPEN_INTERVAL)
-    log.closed(GRANTED._replace(id=4))
+    write(log, GRANTED._replace(id=4))
     assert ids(path)[-2:] == [3, 4]
     log.close()
     assert "the access log cannot be written" in [event["text"] for event in logs]
@@ -473,10 +511,10 @@ def test_granted_sessions_can_be_left_to_the_access_log(logs: Sequence[LogEvent]
 def test_it_is_opened_anew_at_once_when_that_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = AccessLog(path, Clock())
-    log.closed(GRANTED._replace(id=1))
+    write(log, GRANTED._replace(id=1))
     path.rename(tmp_path / "moved")
     log.reopen()
-    log.closed(GRANTED._replace(id=2))
+    write(log, GRANTED._replace(id=2))
     log.close()
     assert (ids(tmp_path / "moved"), ids(path)) == ([1], [2])
 
@@ -495,7 +533,7 @@ def test_a_file_that_is_open_already_is_added_to(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text(json.dumps({"session": 1}) + "\n", encoding="ascii")
     log = AccessLog(path, Clock(), opened=io.FileIO(path, "a"))
-    log.closed(GRANTED._replace(id=2))
+    write(log, GRANTED._replace(id=2))
     log.close()
     assert ids(path) == [1, 2]
 
@@ -506,7 +544,7 @@ def test_several_processes_add_whole_lines_to_one_file(tmp_path: Path) -> None:
     first = AccessLog(path, Clock())
     second = AccessLog(path, Clock(), opened=io.FileIO(os.dup(first.fileno()), "a"))
     for number in range(6):
-        (second if number % 2 else first).closed(GRANTED._replace(id=number))
+        write((second if number % 2 else first), GRANTED._replace(id=number))
     first.close()
     second.close()
     assert ids(path) == list(range(6))

@@ -28,7 +28,8 @@ from socks5d.egress.ports import Ports
 from socks5d.egress.race import Allowance, race
 from socks5d.egress.resolve import SystemResolver
 from socks5d.interfaces import IEgress
-from socks5d.net import StreamClientEndpoint, available
+from socks5d.net import available, connect_stream
+from socks5d.net.poller import poller_of
 from socks5d.parameters import Limits, LocalAddresses, Timeouts
 from socks5d.wire.address import IPAddress
 
@@ -78,7 +79,7 @@ class DirectEgress:
         """
         limits = limits if limits is not None else Limits()
         self._reactor = reactor
-        self._fast = available(reactor)
+        self._poller = poller_of(reactor) if available(reactor) else None
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._allowance = Allowance(limits.attempts)
         self._source = source if source is not None else LocalAddresses()
@@ -98,17 +99,24 @@ class DirectEgress:
         self, addresses: Sequence[IPAddress], port: int, protocol: Callable[[], IProtocol]
     ) -> Deferred[IProtocol]:
         """See L{IEgress}."""
-        factory = _Outgoing(protocol)
+        if len(addresses) == 1:
+            return self._connect(addresses[0], port, protocol)
+        return race(
+            self._reactor,
+            self._timeouts.attempt,
+            addresses,
+            lambda address: self._connect(address, port, protocol),
+            self._allowance,
+        )
 
-        def attempt(address: IPAddress) -> Deferred[IProtocol]:
-            if self._fast:
-                source = self._source.towards(address)
-                return StreamClientEndpoint(
-                    self._reactor, address, port, self._timeouts.connect, source
-                ).connect(factory)
-            return abandonable(self._reactor, self._endpoint(address, port).connect(factory))
-
-        return race(self._reactor, self._timeouts.attempt, addresses, attempt, self._allowance)
+    def _connect(
+        self, address: IPAddress, port: int, protocol: Callable[[], IProtocol]
+    ) -> Deferred[IProtocol]:
+        if self._poller is not None:
+            seconds, source = self._timeouts.connect, self._source.towards(address)
+            return connect_stream(self._poller, address, port, protocol, seconds, source)
+        connecting = self._endpoint(address, port).connect(_Outgoing(protocol))
+        return abandonable(self._reactor, connecting)
 
     def listen(self, towards: IPAddress, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """See L{IEgress}."""

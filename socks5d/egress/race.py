@@ -63,8 +63,6 @@ def race(
     @return: fires as the winner does; fails as the attempt does that got farthest.
         Cancelling it cancels every attempt.
     """
-    if len(addresses) == 1:
-        return attempt(addresses[0])
     return _Race(clock, delay, interleaved(addresses), attempt, allowance).start()
 
 

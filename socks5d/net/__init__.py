@@ -7,7 +7,12 @@ Sockets on a reactor, where Twisted's own do not do.
 """
 
 from socks5d.net.datagram import DatagramSocket
-from socks5d.net.endpoints import StreamClientEndpoint, StreamServerEndpoint, faster
+from socks5d.net.endpoints import (
+    StreamClientEndpoint,
+    StreamServerEndpoint,
+    connect_stream,
+    faster,
+)
 from socks5d.net.ours import is_ours
 from socks5d.net.poller import available
 
@@ -16,6 +21,7 @@ __all__ = [
     "StreamClientEndpoint",
     "StreamServerEndpoint",
     "available",
+    "connect_stream",
     "faster",
     "is_ours",
 ]

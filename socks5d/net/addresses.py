@@ -8,7 +8,7 @@ from typing import Any, Literal
 from twisted.internet.address import IPv4Address as TwistedIPv4
 from twisted.internet.address import IPv6Address as TwistedIPv6
 
-from socks5d.wire.address import Address, IPAddress
+from socks5d.wire.address import Address, IPAddress, address_text
 from socks5d.wire.names import canonical
 
 
@@ -18,7 +18,7 @@ def sockaddr(address: IPAddress, port: int) -> Any:
     @raise OSError: for a zone that this host does not have.
     """
     if isinstance(address, IPv4Address):
-        return str(address), port
+        return address_text(address), port
     zone = address.scope_id
     if zone is None:
         return str(address), port, 0, 0
@@ -50,6 +50,16 @@ def endpoint_address(kind: Literal["TCP", "UDP"], name: Any) -> TwistedIPv4 | Tw
     return TwistedIPv6(kind, host_of(name), name[1])
 
 
+def address_of(name: Any) -> Address:
+    """
+    @param name: what C{getsockname}, C{accept} and their like give.
+    @return: the same, an IPv4-mapped address as IPv4.
+    """
+    host = parsed(name[0] if len(name) == 2 else host_of(name))
+    assert host is not None
+    return Address(host, name[1])
+
+
 def socket_address(address: object) -> Address | None:
     """
     @return: what a transport's C{getHost} or C{getPeer} says, an IPv4-mapped address
@@ -57,14 +67,17 @@ def socket_address(address: object) -> Address | None:
     """
     if not isinstance(address, (TwistedIPv4, TwistedIPv6)):
         return None
-    host = _parsed(address.host)
+    host = parsed(address.host)
     if host is None or not 0 <= address.port <= 65535:
         return None
     return Address(host, address.port)
 
 
 @lru_cache(4096)
-def _parsed(text: str) -> IPAddress | None:
+def parsed(text: str) -> IPAddress | None:
+    """
+    @return: an address, an IPv4-mapped one as IPv4; None where the text is none.
+    """
     try:
         host = canonical(ip_address(text))
     except ValueError:

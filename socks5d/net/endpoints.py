@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from ipaddress import IPv4Address as IPv4
 from ipaddress import ip_address
 from typing import Any
 
@@ -73,7 +74,7 @@ class StreamPort:
         self._factory = factory
         host = listening.getsockname()
         #: Where all who connect have connected to; None where that differs.
-        self._host = None if ip_address(host_of(host)).is_unspecified else self.getHost()
+        self._host = None if ip_address(host_of(host)).is_unspecified else host
         self._open = False
         self._paused = False
         self._exhausted = False
@@ -156,12 +157,15 @@ class StreamPort:
             # An object of a plainer kind than accept() makes, at half its price.
             accepted = socket.SocketType(self._family, socket.SOCK_STREAM, 0, number)
             accepted.setblocking(False)
-            self._admit(accepted, endpoint_address("TCP", peer))
+            self._admit(accepted, peer)
         self._queue_accepting()
 
-    def _admit(self, accepted: socket.SocketType, peer: IPv4Address | IPv6Address) -> None:
+    def _admit(self, accepted: socket.SocketType, peer: Any) -> None:
+        """
+        @param peer: the far end, as the kernel has it.
+        """
         try:
-            protocol = self._factory.buildProtocol(peer)
+            protocol = self._factory.buildProtocol(endpoint_address("TCP", peer))
         except Exception:  # noqa: BLE001 (the next client is not to blame)
             self._log.failure("a factory failed")
             protocol = None
@@ -295,19 +299,20 @@ def faster(endpoint: IStreamServerEndpoint) -> IStreamServerEndpoint:
 class _Attempt:
     """A connection attempt under way."""
 
+    __slots__ = ("_late", "_make", "_poller", "_result", "_socket", "_target", "_watched")
+
     def __init__(
         self,
         poller: Poller,
         connecting: socket.SocketType,
         target: Any,
-        peer: IPv4Address | IPv6Address,
-        factory: IProtocolFactory,
+        make: Callable[[], IProtocol | None],
         seconds: float,
     ) -> None:
         self._poller = poller
         self._socket = connecting
-        self._peer = peer
-        self._factory = factory
+        self._target = target
+        self._make = make
         self._result: Deferred[IProtocol] | None = Deferred(self._given_up)
         self._late = poller.deadlines.after(seconds, self._timed_out)
         number = connecting.connect_ex(target)
@@ -330,7 +335,7 @@ class _Attempt:
         if not events & OUT:
             return
         try:
-            protocol = self._factory.buildProtocol(self._peer)
+            protocol = self._make()
         except Exception as error:  # noqa: BLE001 (told to whoever connects)
             self._failed(error)
             return
@@ -340,7 +345,7 @@ class _Attempt:
         if self._result is None:
             return  # given up by the factory
         result = self._over()
-        stream = StreamSocket(self._poller, self._socket, self._peer)
+        stream = StreamSocket(self._poller, self._socket, self._target)
         try:
             stream.start(protocol, events)
         except Exception as error:  # noqa: BLE001 (told to whoever connects)
@@ -390,6 +395,41 @@ def _connect_error(number: int) -> ConnectError:
     return error
 
 
+def connect_stream(
+    poller: Poller,
+    host: IPAddress,
+    port: int,
+    make: Callable[[], IProtocol | None],
+    timeout: float,
+    source: IPAddress | None = None,
+) -> Deferred[IProtocol]:
+    """
+    Connect to an address and a port.
+
+    @param make: makes the protocol of the connection.
+    @param timeout: for the connection to stand, in seconds.
+    @param source: the local address; the kernel's choice by default.
+    @return: fires with the protocol; fails with L{ConnectError} or L{TimeoutError}.
+        Cancelling it leaves no connection behind.
+    """
+    family = socket.AF_INET if isinstance(host, IPv4) else socket.AF_INET6
+    try:
+        connecting = socket.SocketType(
+            family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+    except OSError as error:
+        return fail(ConnectError(error.errno, error.strerror))
+    try:
+        if source is not None:
+            connecting.bind(sockaddr(source, 0))
+        connecting.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return _Attempt(poller, connecting, sockaddr(host, port), make, timeout).result()
+    except OSError as error:
+        connecting.close()
+        return fail(ConnectBindError(error.errno, error.strerror))
+
+
 @implementer(IStreamClientEndpoint)
 class StreamClientEndpoint:
     """Connects to an address and a port."""
@@ -418,32 +458,11 @@ class StreamClientEndpoint:
 
         @return: fails with L{ConnectError} or L{TimeoutError}.
         """
-        try:
-            return self._connecting(protocolFactory).result()
-        except ConnectError as error:
-            return fail(error)
 
-    def _connecting(self, factory: IProtocolFactory) -> _Attempt:
-        try:
-            connecting = socket.SocketType(
-                _family(self._host), socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-            )
-        except OSError as error:
-            raise ConnectError(error.errno, error.strerror) from error
-        try:
-            if self._source is not None:
-                connecting.bind(sockaddr(self._source, 0))
-            connecting.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            target = sockaddr(self._host, self._port)
-            return _Attempt(
-                poller_of(self._reactor),
-                connecting,
-                target,
-                endpoint_address("TCP", target),
-                factory,
-                self._timeout,
-            )
-        except OSError as error:
-            connecting.close()
-            raise ConnectBindError(error.errno, error.strerror) from error
+        def make() -> IProtocol | None:
+            peer = endpoint_address("TCP", sockaddr(self._host, self._port))
+            return protocolFactory.buildProtocol(peer)
+
+        return connect_stream(
+            poller_of(self._reactor), self._host, self._port, make, self._timeout, self._source
+        )

@@ -33,6 +33,8 @@ OUT: Final = select.EPOLLOUT if _HAS_EPOLL else 0
 ENDING: Final = (
     select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI if _HAS_EPOLL else 0
 )
+#: What says that it stops for another reason than that everything has been read.
+ABNORMAL: Final = select.EPOLLERR | select.EPOLLPRI if _HAS_EPOLL else 0
 #: What says that a connection attempt may have failed.
 FAILED: Final = select.EPOLLHUP | select.EPOLLERR if _HAS_EPOLL else 0
 ERROR: Final = select.EPOLLERR if _HAS_EPOLL else 0

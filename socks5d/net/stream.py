@@ -27,8 +27,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from socks5d.net.addresses import endpoint_address
+from socks5d.net.addresses import address_of, endpoint_address
 from socks5d.net.poller import BUFFER, ENDING, ERROR, OUT, Handler, Poller
+from socks5d.wire.address import Address
 
 #: Octets that wait to be sent, beyond which a producer is paused.
 FULL = 1 << 16
@@ -85,13 +86,13 @@ class StreamSocket:
         self,
         poller: Poller,
         connected: socket.SocketType,
-        peer: IPv4Address | IPv6Address | None = None,
-        host: IPv4Address | IPv6Address | None = None,
+        peer: Any = None,
+        host: Any = None,
     ) -> None:
         """
         @param connected: a socket that does not block.
-        @param peer: the far end's address, where it is known.
-        @param host: the near end's address, where it is known.
+        @param peer: the far end's address as the kernel has it, where it is known.
+        @param host: the near end's address as the kernel has it, where it is known.
         """
         self.poller = poller
         self._socket = connected
@@ -150,10 +151,10 @@ class StreamSocket:
     def _read(self) -> None:
         if self._queued:
             return
-        buffer = self.poller.buffer
+        buffer, receive = self.poller.buffer, self._socket.recv_into
         for _ in range(ROUNDS):
             try:
-                count = self._socket.recv_into(buffer)
+                count = receive(buffer)
             except (BlockingIOError, InterruptedError):
                 self._readable = False
                 return
@@ -163,7 +164,10 @@ class StreamSocket:
             if not count:
                 self._end_of_stream()
                 return
-            self._tell(self.protocol.dataReceived, bytes(buffer[:count]))
+            try:
+                self.protocol.dataReceived(bytes(buffer[:count]))
+            except Exception:  # noqa: BLE001 (a stranger's code)
+                self._protocol_failed()
             if not self._reading:
                 return
             if count < BUFFER and not self._ending:
@@ -199,9 +203,12 @@ class StreamSocket:
         try:
             call(*arguments)
         except Exception:  # noqa: BLE001 (a stranger's code)
-            failure = Failure()
-            self._log.failure("a protocol failed, and loses its connection", failure)
-            self._lost(failure)
+            self._protocol_failed()
+
+    def _protocol_failed(self) -> None:
+        failure = Failure()
+        self._log.failure("a protocol failed, and loses its connection", failure)
+        self._lost(failure)
 
     def fail(self, failure: Failure) -> None:
         """
@@ -392,14 +399,28 @@ class StreamSocket:
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """See L{ITCPTransport}."""
-        if self._host is None:
-            self._host = endpoint_address("TCP", self._socket.getsockname())
-        return self._host
+        return endpoint_address("TCP", self._host_name())
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """See L{ITCPTransport}."""
+        return endpoint_address("TCP", self._peer_name())
+
+    def near(self) -> Address:
+        """What L{getHost} says, as requests and records have it."""
+        return address_of(self._host or self._host_name())
+
+    def far(self) -> Address:
+        """What L{getPeer} says, as requests and records have it."""
+        return address_of(self._peer or self._peer_name())
+
+    def _host_name(self) -> Any:
+        if self._host is None:
+            self._host = self._socket.getsockname()
+        return self._host
+
+    def _peer_name(self) -> Any:
         if self._peer is None:
-            self._peer = endpoint_address("TCP", self._socket.getpeername())
+            self._peer = self._socket.getpeername()
         return self._peer
 
     def getTcpNoDelay(self) -> bool:
@@ -434,31 +455,14 @@ class StreamSocket:
         Give the connection away.  Its protocol hears of nothing any more.
 
         @param handler: is told of the socket's events from now on.
-        @return: the socket, and what has to be known of it.
         """
         self.poller.hand_over(self._socket.fileno(), handler)
-        taken = Taken(
-            self._socket,
-            self._readable or self._ending,
-            b"".join((self._unsent, *self._queue)),
-        )
+        unsent = b"".join((self._unsent, *self._queue)) if self._waiting else b""
         self.connected = self._reading = False
         del self.protocol
-        return taken
+        return self._socket, self._readable or self._ending, unsent
 
 
-class Taken:
-    """
-    A connection that was taken over.
-
-    @ivar socket: the socket, watched by the poller.
-    @ivar readable: whether something may be there to read that no event will tell of.
-    @ivar unsent: octets that have to be sent first.
-    """
-
-    __slots__ = ("readable", "socket", "unsent")
-
-    def __init__(self, taken: socket.SocketType, readable: bool, unsent: bytes) -> None:
-        self.socket = taken
-        self.readable = readable
-        self.unsent = unsent
+#: A connection that was taken over: the socket, which the poller watches; whether something
+#: may be there to read that no event will tell of; octets that have to be sent first.
+Taken = tuple[socket.SocketType, bool, bytes]

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from socks5d.bounded import bounded
 from socks5d.errand import Errand
 from socks5d.model import Command, Outcome, Refusal
+from socks5d.parameters import IdentMode
 from socks5d.protocols.associate import associate
 from socks5d.protocols.bind import bind
 from socks5d.protocols.connect import connect
@@ -116,8 +117,10 @@ class SOCKSProtocol(ControlConnection):
                 return
             then = self._then
             self._parser = self._then = None
-            self.take(parsed.end)
-            then(parsed.value)
+            value, end = parsed
+            self._buffer = self._buffer[end:]
+            self._consumed += end
+            then(value)
 
     def _need_more(self) -> None:
         if self._consumed + len(self._buffer) > self.session.server.limits.handshake:
@@ -125,7 +128,7 @@ class SOCKSProtocol(ControlConnection):
         elif self.eof:
             # The message that is expected will not come any more.
             self.close(b"", Outcome.CLIENT_LEFT)
-        else:
+        elif self._paused:
             self.resume()
 
     def ask(
@@ -144,7 +147,8 @@ class SOCKSProtocol(ControlConnection):
         """
         try:
             answer = call(*arguments)
-            if not isinstance(answer, Deferred):
+            # To tell a Deferred from what is none takes long: it is an ABC.
+            if isinstance(answer, tuple) or not isinstance(answer, Deferred):
                 then(answer)
                 return
         except Exception:  # noqa: BLE001 (a stranger's code)
@@ -216,23 +220,19 @@ class SOCKSProtocol(ControlConnection):
 
     async def _carry_out(self, command: Command, destination: Address) -> None:
         try:
-            await identify(self.session)
-            match command:
-                case Command.CONNECT:
-                    self._connected(await connect(self.session, destination.host))
-                case Command.BIND:
-                    self._peer_came(await bind(self.session, destination.host, self._listening))
-                case Command.UDP_ASSOCIATE:
-                    await self._associate(destination)
+            if self.session.server.ident is not IdentMode.OFF:
+                await identify(self.session)
+            if command is Command.CONNECT:
+                origin = await connect(self.session, destination.host)
+                self._relay(origin, origin.host)
+            elif command is Command.BIND:
+                origin = await bind(self.session, destination.host, self._listening)
+                self._relay(origin, origin.peer)
+            else:
+                await self._associate(destination)
         except Refusal as refusal:
             self._waiting = None
             self.refuse(refusal.outcome, refusal.rule)
-
-    def _connected(self, origin: Origin) -> None:
-        self._relay(origin, origin.host)
-
-    def _peer_came(self, origin: Origin) -> None:
-        self._relay(origin, origin.peer)
 
     def _relay(self, origin: Origin, bound: Address | None) -> None:
         self._waiting = None

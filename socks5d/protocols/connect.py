@@ -36,10 +36,11 @@ async def connect(session: Session, host: Host) -> Origin:
     except NETWORK_ERRORS as error:
         raise Refusal(outcome(error), str(error)) from error
     assert isinstance(origin, Origin)
-    peer = origin.peer
-    if peer is not None and not isinstance(peer.host, bytes):
-        session.address = peer.host
-        session.rule = rules.get(peer.host, "")
+    if len(rules) == 1:
+        ((session.address, session.rule),) = rules.items()
+    elif origin.peer is not None and not isinstance(origin.peer.host, bytes):
+        session.address = origin.peer.host
+        session.rule = rules.get(origin.peer.host, "")
     return origin
 
 
@@ -96,25 +97,23 @@ async def _permitted(
     session: Session, request: Asking, addresses: Sequence[IPAddress]
 ) -> dict[IPAddress, str]:
     """
-    @raise Refusal: the first denial, when there is no permit.
+    @raise Refusal: when none is permitted: as the first says that has a reply of its own,
+        or else the first.
     """
     permitted: dict[IPAddress, str] = {}
-    denial: Refusal | None = None
+    denial: Decision | None = None
     if len(addresses) > 1:
         addresses = interleaved(addresses)[: session.server.limits.addresses]
     for found in addresses:
         address = unmapped(found)
-        try:
-            decision = await judge(session, request(address))
-        except Refusal as refusal:
-            if denial is None or denial.outcome is not Outcome.DENIED:
-                denial = refusal
-        else:
+        answer = session.server.gate.judge(request(address))
+        decision = answer if isinstance(answer, Decision) else await answer
+        if decision.verdict is Verdict.PERMIT:
             permitted[address] = decision.rule
-    if not permitted:
-        try:
-            raise denial or Refusal(Outcome.HOST_UNREACHABLE, "the name has no address")
-        finally:
-            # Its traceback holds this frame, which would hold it.
-            denial = None
-    return permitted
+        elif denial is None or denial.outcome is not Outcome.DENIED:
+            denial = decision
+    if permitted:
+        return permitted
+    if denial is not None:
+        raise Refusal(denial.outcome, denial.rule)
+    raise Refusal(Outcome.HOST_UNREACHABLE, "the name has no address")

@@ -18,10 +18,11 @@ from zope.interface import implementer
 
 from socks5d.interfaces import IEncapsulation
 from socks5d.model import Outcome
+from socks5d.net.stream import StreamSocket
 from socks5d.protocols.session import Session
 from socks5d.relay import Encapsulated, FastRelay, Origin, StreamTransport, relay_between
 from socks5d.relay.stream import SHUTDOWN
-from socks5d.relay.transports import half_closer, hear_eof, tune
+from socks5d.relay.transports import far, half_closer, hear_eof, near, tune
 
 
 class Carrier(Shape):
@@ -116,6 +117,9 @@ class ControlConnection(Protocol):
         """See L{Protocol}."""
         tune(self.transport)
         self._out = self.transport
+        # Nothing can stand before the octets of a bare socket that says who else it is.
+        self._heard = isinstance(self.transport, StreamSocket)
+        self.session.identify(far(self.transport), near(self.transport))
         hear_eof(self.transport, self)
         self.begin()
         self.speak()
@@ -127,7 +131,7 @@ class ControlConnection(Protocol):
         if not self._heard:
             # Not before: a PROXY header, which says who it is, has come by now.
             self._heard = True
-            self.session.identify(self.transport.getPeer(), self.transport.getHost())
+            self.session.identify(far(self.transport), near(self.transport))
         if self._encapsulation is not None:
             data = self._decapsulated(data)
         if self._carrier is not None:
@@ -187,22 +191,17 @@ class ControlConnection(Protocol):
         """
         @return: the octets that have come and that nobody has had yet.
         """
-        return self.take(len(self._buffer))
-
-    def take(self, count: int) -> bytes:
-        """
-        @return: the first octets of those that nobody has had yet.
-        """
-        data, self._buffer = self._buffer[:count], self._buffer[count:]
-        self._consumed += count
+        data, self._buffer = self._buffer, b""
+        self._consumed += len(data)
         return data
 
     def give_back(self, rest: bytes) -> None:
         """
         @param rest: octets that were taken, and belong to what comes next.
         """
-        self._consumed -= len(rest)
-        self._buffer = rest + self._buffer
+        if rest:
+            self._consumed -= len(rest)
+            self._buffer = rest + self._buffer
 
     def encapsulate(self, encapsulation: IEncapsulation) -> None:
         """

@@ -128,13 +128,9 @@ class SOCKSBaseFactory(Factory):
         """See L{Factory}.  Never gives None, which wrapping factories cannot take."""
         if not self.server.capacity.enter():
             return TurnedAway()
-        return self.adopt(self.protocol(Session(self.server, addr)))
+        return self._adopt(self.protocol(Session(self.server)))
 
-    def adopt(self, protocol: SOCKSProtocol) -> SOCKSProtocol:
-        """
-        @param protocol: one whose session is counted.
-        @return: the same, which is this factory's now.
-        """
+    def _adopt(self, protocol: SOCKSProtocol) -> SOCKSProtocol:
         protocol.factory = self
         protocol.over = self.sessions.discard
         self.sessions.add(protocol)

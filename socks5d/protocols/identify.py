@@ -11,7 +11,7 @@ _VOUCHED_FOR = RequireIdent()
 
 async def identify(session: Session) -> None:
     """
-    Ask about a session's client, as its listener is set to.  The answer is in
+    Ask about a session's client, as its listener is set to do.  The answer is in
     C{session.ident} afterwards; where it is required, it is who the client is, unless an
     authenticator knows better.
 
@@ -19,8 +19,6 @@ async def identify(session: Session) -> None:
         and for a client that no rule lets in, about whom nobody is asked.
     """
     server = session.server
-    if server.ident is IdentMode.OFF:
-        return
     await judge(session, session.request()._replace(command=None))
     session.ident = await server.ident_lookups.ask(session.client)
     if server.ident is IdentMode.LOG:

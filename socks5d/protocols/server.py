@@ -155,17 +155,18 @@ class Server:
 
         @param record: makes what goes to the observers.
         """
-        self.capacity.leave()
         try:
             made = record()
         except Exception:  # noqa: BLE001 (it holds what strangers gave)
             self.blame(Failure())
-            return
-        for observer in self._observers:
-            try:
-                observer.closed(made)
-            except Exception:  # noqa: BLE001 (a stranger's code)
-                self._complaints.complain("a session observer failed", Failure())
+        else:
+            for observer in self._observers:
+                try:
+                    observer.closed(made)
+                except Exception:  # noqa: BLE001 (a stranger's code)
+                    self._complaints.complain("a session observer failed", Failure())
+        # Not before: with the last session a server that stops is gone.
+        self.capacity.leave()
 
     def blame(
         self, failure: Failure, what: str = "a session failed on an error it should not have met"

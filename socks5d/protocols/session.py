@@ -4,8 +4,6 @@ from collections.abc import Callable
 from itertools import count
 from time import time
 
-from twisted.internet.interfaces import IAddress
-
 from socks5d.deadlines import Deadline
 from socks5d.escape import printable
 from socks5d.model import (
@@ -19,9 +17,8 @@ from socks5d.model import (
     Record,
     Request,
 )
-from socks5d.net.addresses import socket_address
 from socks5d.protocols.server import Server
-from socks5d.wire.address import Address, Host, IPAddress
+from socks5d.wire.address import Address, Host, IPAddress, address_text
 
 _ids = count(1)
 
@@ -37,20 +34,19 @@ def count_from(first: int) -> None:
 class Session:
     """
     @ivar server: whose session it is.
+    @ivar client: who connected.
     @ivar name: the canonical name asked for, once there is one.
     @ivar outcome: how the request ended; None while it has not.
     """
 
     __slots__ = (
-        "_client",
         "_deadline",
         "_epoch",
-        "_far",
-        "_near",
         "_started",
         "address",
         "asked",
         "claimed",
+        "client",
         "command",
         "dropped",
         "end",
@@ -71,19 +67,16 @@ class Session:
         "version",
     )
 
-    def __init__(self, server: Server, peer: IAddress | None) -> None:
+    def __init__(self, server: Server) -> None:
         """
         @param server: whose session it is.
-        @param peer: the far end of the connection, as far as is known.
         """
         self.server = server
         self.id = next(_ids)
         self._epoch = time()
         self._started = server.clock.seconds()
         self._deadline: Deadline | None = None
-        self._client: Client | None = None
-        self._far = peer
-        self._near: IAddress | None = None
+        self.client = Client(None)
         self.version = ""
         self.method: int | None = None
         self.identity: Identity = ANONYMOUS
@@ -124,28 +117,18 @@ class Session:
         """Seconds since the client connected."""
         return self.server.clock.seconds() - self._started
 
-    def identify(self, peer: IAddress | None, host: IAddress | None) -> None:
+    def identify(self, far: Address | None, near: Address | None) -> None:
         """
-        @param peer: the far end of the client's connection.
-        @param host: its near end.
-        """
-        self._far, self._near, self._client = peer, host, None
+        Say who has connected; for certain from the first octet on, for a PROXY header may
+        come before it.
 
-    @property
-    def client(self) -> Client:
+        @param far: the far end of the client's connection.
+        @param near: its near end.
         """
-        Who connected; for certain from the first octet on, for a PROXY header may come
-        before it.
-        """
-        client = self._client
-        if client is None:
-            far = socket_address(self._far)
-            address = far.host if far is not None and not isinstance(far.host, bytes) else None
-            port = far.port if far is not None else 0
-            near = socket_address(self._near)
-            self._client = client = Client(address, port, near, self.server.listener)
-            self._far = self._near = None
-        return client
+        if far is None or isinstance(far.host, bytes):
+            self.client = Client(None, 0, near, self.server.listener)
+        else:
+            self.client = Client(far.host, far.port, near, self.server.listener)
 
     def request(
         self,
@@ -193,30 +176,31 @@ class Session:
         self.server.ended(self._record)
 
     def _record(self) -> Record:
+        asked = self.asked
         return Record(
-            id=self.id,
-            started=self._epoch,
-            seconds=self.age(),
-            client=self.client,
-            version=self.version,
-            method=self.method,
-            identity=self.identity,
-            ident=self.ident,
-            claimed=printable(self.claimed) if self.claimed else None,
-            command=self.command,
-            asked=None if self.asked is None else _shown(self.asked),
-            port=self.port,
-            address=self.address,
-            outcome=self.outcome if self.outcome is not None else Outcome.CLIENT_LEFT,
-            rule=self.rule,
-            end=self.end,
-            received=self.received,
-            sent=self.sent,
-            handshake=self.handshake,
-            dropped=self.dropped,
-            refused=self.refused,
+            self.id,
+            self._epoch,
+            self.server.clock.seconds() - self._started,
+            self.client,
+            self.version,
+            self.method,
+            self.identity,
+            self.ident,
+            printable(self.claimed) if self.claimed else None,
+            self.command,
+            None if asked is None else _shown(asked),
+            self.port,
+            self.address,
+            self.outcome if self.outcome is not None else Outcome.CLIENT_LEFT,
+            self.rule,
+            self.end,
+            self.received,
+            self.sent,
+            self.handshake,
+            self.dropped,
+            self.refused,
         )
 
 
 def _shown(asked: Host) -> str:
-    return printable(asked) if isinstance(asked, bytes) else str(asked)
+    return printable(asked) if isinstance(asked, bytes) else address_text(asked)

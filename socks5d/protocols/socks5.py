@@ -115,7 +115,8 @@ class SOCKSv5(SOCKSProtocol):
     def _let_in(self, step: Authenticated) -> None:
         del self._negotiation
         self.session.identity = step.identity
-        self.send(step.send)
+        if step.send:
+            self.send(step.send)
         self.give_back(step.rest)
         self.expect(socks5.parse_request, self._requested)
         if step.encapsulation is not None:

@@ -20,8 +20,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from socks5d.net.pipes import Pipe, Pipes
-from socks5d.net.poller import BUFFER, ENDING, ERROR, OUT, Poller
-from socks5d.net.stream import StreamSocket, Taken, reset_on_close
+from socks5d.net.poller import ABNORMAL, BUFFER, ENDING, ERROR, OUT, Poller
+from socks5d.net.stream import StreamSocket, reset_on_close
 from socks5d.relay.idle import IdleWatch
 from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE, ORIGIN_RESET, SHUTDOWN
 
@@ -31,6 +31,9 @@ ROUNDS: Final = 8
 MOST: Final = 1 << 19
 #: A splice that moves less than this ends the bulk.
 SMALL: Final = 1 << 14
+
+#: What is sent goes out with what follows it: Linux alone has this, as it has splice.
+MSG_MORE: Final = getattr(socket, "MSG_MORE", 0)
 
 _NONBLOCK: Final = getattr(os, "SPLICE_F_NONBLOCK", 0) | getattr(os, "SPLICE_F_MOVE", 0)
 
@@ -48,8 +51,11 @@ class FastDirection:
     One way through the relay, and what is told of the events of its source.
 
     @ivar source: the socket whose octets it moves.
+    @ivar sink: the one that they go to.
     @ivar octets: how many came from the source.
     @ivar readable: whether the source may have more than was read.
+    @ivar ending: whether a read may stop short of everything that is there.
+    @ivar finishing: whether the source has sent its end, and nothing urgent.
     @ivar ended: whether the source has said that nothing more comes.
     @ivar flushed: whether the sink has been told so, behind everything else.
     @ivar queued: whether it waits for a turn, which it shares with others.
@@ -60,43 +66,32 @@ class FastDirection:
 
     __slots__ = (
         "_relay",
-        "_sink",
         "bulk",
         "ended",
         "ending",
+        "finishing",
         "flushed",
         "octets",
         "pipe",
         "queued",
         "readable",
         "rest",
+        "sink",
         "source",
     )
 
     def __init__(self, relay: "FastRelay") -> None:
         self._relay = relay
         self.source: socket.SocketType
-        self._sink: socket.SocketType
+        self.sink: socket.SocketType
         self.rest: bytes | memoryview = b""
         self.pipe: Pipe | None = None
         self.octets = 0
-        self.readable = False
-        self.ending = False
+        self.readable = self.ending = self.finishing = False
         self.ended = False
         self.flushed = False
         self.queued = False
         self.bulk = False
-
-    def begin(self, source: Taken, sink: Taken) -> None:
-        """
-        @param source: whose octets to move.
-        @param sink: where to; what it has not sent goes before all others, and is not
-            counted.
-        """
-        self.source = source.socket
-        self._sink = sink.socket
-        self.rest = sink.unsent
-        self.readable = self.ending = source.readable
 
     def __call__(self, events: int) -> None:
         """
@@ -108,27 +103,31 @@ class FastDirection:
             other = relay.down if self is relay.up else relay.up
             if other.rest or other.pipe is not None:
                 relay.pump(other)
-        if events & ~OUT and not relay.over:
-            self.readable = True
-            if events & ENDING:
-                self.ending = True
-                relay.pump(self)
-                if events & ERROR and (self.ended or self.stuck) and not relay.over:
-                    # It is not read now, so nobody else would meet it.
-                    relay.lost(self, at_source=True)
-            elif self.bulk:
-                relay.share(self)
-            elif self.rest or self.pipe is not None or self.ended:
-                relay.pump(self)
-            else:
-                # Little has come, as most often, and can go.
-                try:
-                    more = self._copy()
-                except _Reset as reset:
-                    relay.lost(self, at_source=reset.at_source)
+                if relay.over:
                     return
-                if more:
-                    relay.pump(self)
+        if not events & ~OUT:
+            return
+        self.readable = True
+        if events & ENDING:
+            self.ending = True
+            # Nothing but the end of the stream is then left behind what is read.
+            self.finishing = not events & ABNORMAL
+        if self.rest or self.pipe is not None or self.ended:
+            relay.pump(self)
+            if events & ERROR and (self.ended or self.stuck) and not relay.over:
+                # It is not read now, so nobody else would meet it.
+                relay.lost(self, at_source=True)
+        elif self.bulk and not self.ending:
+            relay.share(self)
+        elif not self.queued:
+            # Little has come, as most often, and can go.
+            try:
+                more = self._copy()
+            except _Reset as reset:
+                relay.lost(self, at_source=reset.at_source)
+                return
+            if more:
+                relay.pump(self)
 
     def go_on(self) -> bool:
         """
@@ -222,8 +221,11 @@ class FastDirection:
             self.ended = True
             return True
         self.octets += count
+        if self.finishing and count < BUFFER:
+            # These octets are the last, and go out with the end.
+            self.ended = True
         try:
-            sent = self._sink.send(buffer[:count])
+            sent = self.sink.send(buffer[:count], MSG_MORE if self.ended else 0)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
@@ -231,9 +233,7 @@ class FastDirection:
         if sent < count:
             self.rest = bytes(buffer[sent:count])
         self.bulk = count == BUFFER
-        if self.bulk:
-            return True
-        if self.ending:
+        if self.bulk or self.ending:
             return True
         self.readable = False
         return bool(self.rest)
@@ -261,7 +261,7 @@ class FastDirection:
         last = pipe.held
         while pipe.held:
             try:
-                pipe.held -= os.splice(pipe.exit, self._sink.fileno(), pipe.held, flags=_NONBLOCK)
+                pipe.held -= os.splice(pipe.exit, self.sink.fileno(), pipe.held, flags=_NONBLOCK)
             except (BlockingIOError, InterruptedError):
                 return False
             except OSError as error:
@@ -280,7 +280,7 @@ class FastDirection:
         @return: whether nothing of it is left.
         """
         try:
-            sent = self._sink.send(self.rest)
+            sent = self.sink.send(self.rest)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
@@ -291,7 +291,7 @@ class FastDirection:
     def _tell_end(self) -> None:
         self.flushed = True
         try:
-            self._sink.shutdown(socket.SHUT_WR)
+            self.sink.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise _Reset(at_source=False) from error
 
@@ -336,10 +336,12 @@ class FastRelay(IdleWatch):
         self._ended = ended
         self.over = False
         self.end = ""
-        self.up, self.down = FastDirection(self), FastDirection(self)
-        client_side, origin_side = client.take_over(self.up), origin.take_over(self.down)
-        self.up.begin(client_side, origin_side)
-        self.down.begin(origin_side, client_side)
+        self.up, self.down = up, down = FastDirection(self), FastDirection(self)
+        up.source, up.readable, down.rest = client.take_over(up)
+        down.source, down.readable, up.rest = origin.take_over(down)
+        up.sink, down.sink = down.source, up.source
+        # What has been told of them already may have been an end.
+        up.ending, down.ending = up.readable, down.readable
         super().__init__(clock, idle, self.poller.deadlines)
 
     def idled(self) -> None:
@@ -348,8 +350,9 @@ class FastRelay(IdleWatch):
 
     def start(self) -> None:
         """Move what is there already."""
-        self.pump(self.up)
-        self.pump(self.down)
+        for direction in (self.up, self.down):
+            if direction.readable or direction.rest or direction.ended:
+                self.pump(direction)
 
     # What a carrier is asked.
 

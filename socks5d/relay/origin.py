@@ -7,11 +7,10 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from socks5d.net.addresses import socket_address
 from socks5d.net.stream import StreamSocket
 from socks5d.relay.fast import FastRelay, can_take_over
 from socks5d.relay.stream import Relay
-from socks5d.relay.transports import StreamTransport, hear_eof, tune
+from socks5d.relay.transports import StreamTransport, far, hear_eof, near, tune
 from socks5d.wire.address import Address
 
 AnyRelay = Relay | FastRelay
@@ -57,8 +56,8 @@ class Origin(Protocol):
 
     def connectionMade(self) -> None:
         """See L{Protocol}."""
-        self.host = socket_address(self.transport.getHost())
-        self.peer = socket_address(self.transport.getPeer())
+        self.host = near(self.transport)
+        self.peer = far(self.transport)
         tune(self.transport)
         hear_eof(self.transport, self)
 

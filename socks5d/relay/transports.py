@@ -21,7 +21,9 @@ from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import alsoProvides
 
 from socks5d.interfaces import IEncapsulation
+from socks5d.net.addresses import socket_address
 from socks5d.net.stream import StreamSocket
+from socks5d.wire.address import Address
 
 _log = Logger()
 
@@ -78,6 +80,24 @@ class Encapsulated:
         except Exception:  # noqa: BLE001 (a stranger's code)
             _log.failure("an encapsulation failed, which ends its session")
             self.transport.abortConnection()
+
+
+def near(transport: StreamTransport) -> Address | None:
+    """
+    @return: the near end's address, or None where it has none.
+    """
+    if isinstance(transport, StreamSocket):
+        return transport.near()
+    return socket_address(transport.getHost())
+
+
+def far(transport: StreamTransport) -> Address | None:
+    """
+    @return: the far end's address, or None where it has none.
+    """
+    if isinstance(transport, StreamSocket):
+        return transport.far()
+    return socket_address(transport.getPeer())
 
 
 def send_eof(transport: StreamTransport) -> None:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Generic, TypeAlias, TypeVar
 
 from socks5d.wire.address import IPAddress
@@ -26,18 +26,18 @@ class PrefixMap(Generic[T]):
         """
         @param entries: networks and values; of equal networks the first counts.
         """
-        families: dict[int, list[tuple[int, int, T]]] = {4: [], 6: []}
+        families: dict[type, list[tuple[int, int, T]]] = {IPv4Address: [], IPv6Address: []}
         for network, value in entries:
             first, last = int(network.network_address), int(network.broadcast_address)
-            families[network.version].append((first, last, value))
-        self._families = {version: _widest(ranges) for version, ranges in families.items()}
+            families[type(network.network_address)].append((first, last, value))
+        self._families = {family: _widest(ranges) for family, ranges in families.items()}
         self._any = any(families.values())
 
     def get(self, address: IPAddress) -> T | None:
         """
         @return: the value of the widest network that holds the address, or None.
         """
-        firsts, lasts, values = self._families[address.version]
+        firsts, lasts, values = self._families[type(address)]
         if not firsts:
             return None
         number = int(address)

@@ -1,5 +1,6 @@
 """Addresses as SOCKS 5 messages and UDP headers carry them (RFC 1928 sections 4 and 5)."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
 
@@ -25,6 +26,18 @@ class Address(NamedTuple):
 
     host: Host
     port: int
+
+
+def address_text(address: IPAddress) -> str:
+    """
+    @return: the address as text; for IPv4 without making it anew each time.
+    """
+    return _dotted(int(address)) if isinstance(address, IPv4Address) else str(address)
+
+
+@lru_cache(4096)
+def _dotted(number: int) -> str:
+    return str(IPv4Address(number))
 
 
 class UnknownAddressType(WireError):

@@ -102,6 +102,7 @@ class WorkerProcess:
         if settings.access_log is not None:
             inherited = FileIO(ACCESS_LOG, "a")
             self._access_log = AccessLog(settings.access_log, reactor, opened=inherited)
+            reactor.addSystemEventTrigger("after", "shutdown", self._access_log.flush)
         own_ports.share(memoryview(mmap.mmap(PORTS, 0)), row)
         self._channel = ParentChannel(reactor)
         self._channel.serving = self

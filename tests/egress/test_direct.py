@@ -1,6 +1,6 @@
 """Straight out: which family, which source, how long; on a reactor that only takes notes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from typing import Any
 
@@ -14,7 +14,8 @@ from zope.interface.verify import verifyObject
 
 from socks5d.egress import DirectEgress, FixedResolver, direct
 from socks5d.interfaces import IEgress
-from socks5d.net import StreamClientEndpoint, poller
+from socks5d.net import poller
+from socks5d.net.poller import Poller
 from socks5d.parameters import LocalAddresses, Timeouts
 from socks5d.wire.address import IPAddress
 
@@ -154,68 +155,71 @@ def test_cancelling_stops_every_connection() -> None:
 # Where there is a poller.
 
 
-class Endpoint(StreamClientEndpoint):
+class Attempt:
     """
-    Takes notes, and connects to nowhere.
+    One that was begun on a poller, and connects to nowhere.
 
     @cvar made: all there are, in order.
     """
 
-    made: list["Endpoint"] = []
+    made: list["Attempt"] = []
 
-    def __init__(self, reactor: Any, *arguments: Any) -> None:
-        super().__init__(reactor, *arguments)
-        self.reactor = reactor
-        self.arguments = arguments
+    def __init__(
+        self,
+        poller: Poller,
+        host: IPAddress,
+        port: int,
+        make: Callable[[], Any],
+        timeout: float,
+        source: IPAddress | None,
+    ) -> None:
+        self.reactor = poller.reactor
+        self.make = make
+        self.arguments = host, port, timeout, source
         self.cancelled = False
         self.result: Deferred[Any] = Deferred(self._cancel)
-        self.factory: Any = None
         self.made.append(self)
-
-    def connect(self, protocolFactory: Any) -> Deferred[Any]:
-        self.factory = protocolFactory
-        return self.result
 
     def _cancel(self, result: Deferred[Any]) -> None:
         self.cancelled = True
 
 
 @pytest.fixture
-def endpoints(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Endpoint]]:
-    """There is a poller; gives the endpoints that are made."""
+def attempts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Attempt]]:
+    """There is a poller; gives the attempts that are begun."""
     monkeypatch.setattr(poller, "_HAS_EPOLL", True)
-    monkeypatch.setattr(direct, "StreamClientEndpoint", Endpoint)
-    monkeypatch.setattr(Endpoint, "made", [])
-    yield Endpoint.made
+    monkeypatch.setattr(direct, "connect_stream", lambda *given: Attempt(*given).result)
+    monkeypatch.setattr(Attempt, "made", [])
+    yield Attempt.made
 
 
 @pytest.mark.parametrize(("address", "source"), [(FOUR, "192.0.2.99"), (SIX, "2001:db8::99")])
 def test_connections_are_made_on_the_poller_where_there_is_one(
-    endpoints: list[Endpoint], address: IPAddress, source: str
+    attempts: list[Attempt], address: IPAddress, source: str
 ) -> None:
     with_source, without = Egress(SOURCE), Egress()
     for egress in (with_source, without):
         egress.connect(address, port=8443)
         assert egress.dialled() == []
-    assert [each.arguments for each in endpoints] == [
+    assert [each.arguments for each in attempts] == [
         (address, 8443, 7, ip_address(source)),
         (address, 8443, 7, None),
     ]
-    assert [each.reactor for each in endpoints] == [with_source.reactor, without.reactor]
+    assert [each.reactor for each in attempts] == [with_source.reactor, without.reactor]
 
 
-def test_on_the_poller_several_addresses_race_too(endpoints: list[Endpoint]) -> None:
+def test_on_the_poller_several_addresses_race_too(attempts: list[Attempt]) -> None:
     egress = Egress()
     egress.connect(FOUR, OTHER, SIX)
     egress.reactor.advance(0.5)
-    assert [each.arguments[0] for each in endpoints] == [FOUR, SIX]
-    endpoints[0].result.errback(error.ConnectionRefusedError(111))
-    assert endpoints[2].arguments[0] == OTHER
-    protocol = endpoints[1].factory.buildProtocol(None)
-    endpoints[1].result.callback(protocol)
+    assert [each.arguments[0] for each in attempts] == [FOUR, SIX]
+    attempts[0].result.errback(error.ConnectionRefusedError(111))
+    assert attempts[2].arguments[0] == OTHER
+    protocol = attempts[1].make()
+    attempts[1].result.callback(protocol)
     assert egress.heard == egress.made == [protocol]
     egress.reactor.advance(0)
-    assert [each.cancelled for each in endpoints] == [False, False, True]
+    assert [each.cancelled for each in attempts] == [False, False, True]
 
 
 def test_names_go_to_the_resolver_that_was_given() -> None:

@@ -1584,24 +1584,24 @@ def test_who_takes_a_connection_over_hears_of_it_and_the_protocol_does_not(lane:
     protocol, events = Recording(), list[int]()
     with Scene() as scene:
         far = scene.connected(protocol)
-        taken = protocol.transport.take_over(events.append)
-        assert (taken.readable, taken.unsent) == (False, b"")
+        taken, readable, unsent = protocol.transport.take_over(events.append)
+        assert (readable, unsent) == (False, b"")
         assert not protocol.transport.usable
         far.sendall(b"x")
-        happened(taken.socket, select.POLLIN)
+        happened(taken, select.POLLIN)
         scene.reactor.turn()
         assert len(events) == 1
-        assert taken.socket.recv(100) == b"x"
+        assert taken.recv(100) == b"x"
         for name in ("loseConnection", "abortConnection", "loseWriteConnection", "resumeProducing"):
             getattr(protocol.transport, name)()
         protocol.transport.write(b"y")
         far.close()
-        happened(taken.socket, select.POLLRDHUP)
+        happened(taken, select.POLLRDHUP)
         scene.settle()
         scene.reactor.turn()
         assert (protocol.pieces, protocol.lost) == ([], [])
         assert len(events) == 2
-        scene.poller.close(taken.socket)
+        scene.poller.close(taken)
 
 
 @with_poller
@@ -1616,11 +1616,11 @@ def test_who_takes_a_connection_over_is_told_what_is_left_to_do(lane: str) -> No
         for _ in range(MUCH):
             protocol.transport.write(MEBIBYTE)
         sent = (MUCH << 20) - protocol.transport._waiting
-        taken = protocol.transport.take_over(lambda _: None)
-        assert taken.readable
-        assert taken.unsent == (MEBIBYTE * MUCH)[sent:]
+        taken, readable, unsent = protocol.transport.take_over(lambda _: None)
+        assert readable
+        assert unsent == (MEBIBYTE * MUCH)[sent:]
         assert receive_exactly(far, sent) == (MEBIBYTE * MUCH)[:sent]
-        scene.poller.close(taken.socket)
+        scene.poller.close(taken)
 
 
 # Connecting.
