@@ -49,33 +49,27 @@ class Deadline:
 
 
 class _Bucket:
-    """Those that end at about the same time."""
+    """
+    Those that end at about the same time.
 
-    __slots__ = ("_all", "_call", "_clock", "_key", "deadlines")
+    @ivar key: what they have in common.
+    @ivar due: when they are to be looked at.
+    """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        seconds: float,
-        key: tuple[float, int],
-        all_: "dict[tuple[float, int], _Bucket]",
-    ) -> None:
-        self._clock = clock
-        self._key = key
+    __slots__ = ("_all", "deadlines", "due", "key")
+
+    def __init__(self, all_: "Deadlines", key: tuple[float, int], due: float) -> None:
         self._all = all_
+        self.key = key
         self.deadlines: dict[Deadline, None] = {}
-        self._call: IDelayedCall = clock.callLater(seconds, self._look)
-        all_[key] = self
+        self.due = due
 
     def empty(self) -> None:
         """Nothing is left in it."""
-        if self._call.active():
-            self._call.cancel()
-            del self._all[self._key]
+        self._all.without(self)
 
-    def _look(self) -> None:
+    def look(self, now: float) -> None:
         """The first was due; the others may be a little later."""
-        now = self._clock.seconds()
         for deadline in [each for each in self.deadlines if each.when <= now]:
             if deadline not in self.deadlines:
                 continue  # taken back by one of those before
@@ -86,17 +80,20 @@ class _Bucket:
             except Exception:  # noqa: BLE001 (the others are not to blame)
                 _log.failure("what a deadline had to do failed")
         if self.deadlines:
-            left = max(each.when for each in self.deadlines) - now
-            self._call = self._clock.callLater(left, self._look)
+            self.due = max(each.when for each in self.deadlines)
         else:
-            del self._all[self._key]
+            self.empty()
 
 
 class Deadlines:
-    """Those of one clock."""
+    """
+    Those of one clock, by one call of it.  A reactor keeps calls that were taken back until
+    they would have been due, and with each the memory around it.
+    """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
+        self._call: IDelayedCall | None = None
         self._buckets: dict[tuple[float, int], _Bucket] = {}
         #: By how long they are: from when and until when they go where the last one went.
         self._recent: dict[float, tuple[float, float, _Bucket]] = {}
@@ -122,11 +119,37 @@ class Deadlines:
         place = int(when / grain)
         bucket = self._buckets.get((grain, place))
         if bucket is None:
-            bucket = _Bucket(self._clock, seconds, (grain, place), self._buckets)
+            self._buckets[grain, place] = bucket = _Bucket(self, (grain, place), when)
+            self._look_at(when)
         if len(self._recent) >= LENGTHS:
             self._recent.clear()
         self._recent[seconds] = (place * grain, (place + 1) * grain, bucket)
         return bucket
+
+    def without(self, bucket: _Bucket) -> None:
+        """
+        @param bucket: one that is empty.  Another may be in its place already.
+        """
+        if self._buckets.get(bucket.key) is bucket:
+            del self._buckets[bucket.key]
+        if not self._buckets and self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _look_at(self, when: float) -> None:
+        """Look then at the latest."""
+        if self._call is None:
+            self._call = self._clock.callLater(max(when - self._clock.seconds(), 0), self._look)
+        elif when < self._call.getTime():
+            self._call.reset(max(when - self._clock.seconds(), 0))
+
+    def _look(self) -> None:
+        self._call = None
+        now = self._clock.seconds()
+        for bucket in [each for each in self._buckets.values() if each.due <= now]:
+            bucket.look(now)
+        if self._buckets:
+            self._look_at(min(each.due for each in self._buckets.values()))
 
 
 _of: WeakKeyDictionary[IReactorTime, Deadlines] = WeakKeyDictionary()

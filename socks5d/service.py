@@ -15,6 +15,7 @@ from socks5d.config import ConfigError, Settings
 from socks5d.egress import DirectEgress, is_own
 from socks5d.interfaces import ISessionObserver
 from socks5d.listening import accepted_address, announce, cannot_start, complain, make_endpoint
+from socks5d.memory import give_back
 from socks5d.net import available, faster
 from socks5d.net.poller import poller_of
 from socks5d.policy import make_authenticators, make_ruleset, within_descriptors
@@ -63,7 +64,7 @@ class SOCKSService(Service):
         self._reactor = reactor
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = within_descriptors(settings.limits, descriptors)
-        self.capacity = Capacity(limits.sessions, reactor, limits, associations)
+        self.capacity = Capacity(limits.sessions, reactor, limits, associations, give_back)
         if available(reactor):
             poller_of(reactor).pipes.limit = limits.pipes
         self._ident_lookups = IdentLookups(

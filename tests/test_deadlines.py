@@ -101,3 +101,30 @@ def test_a_clock_has_one_of_them() -> None:
     one, other = Clock(), Clock()
     assert deadlines_of(one) is deadlines_of(one)
     assert deadlines_of(one) is not deadlines_of(other)
+
+
+def test_all_of_a_clock_take_one_call_of_it() -> None:
+    scene = Scene()
+    for seconds in (3000, 30, 5, 7440, 0.5):
+        scene.after(seconds)
+    (call,) = scene.clock.getDelayedCalls()
+    assert call.getTime() == 0.5
+    scene.clock.advance(10)
+    (call,) = scene.clock.getDelayedCalls()
+    assert 30 <= call.getTime() <= 30.5
+    assert len(scene.passed) == 2
+
+
+def test_one_that_is_set_where_the_last_of_its_moment_was_taken_back_passes() -> None:
+    scene = Scene()
+
+    def replace() -> None:
+        second.cancel()
+        scene.after(0, "new")
+
+    scene.deadlines.after(1, replace)
+    second = scene.after(1, "taken back")
+    scene.clock.advance(1)
+    scene.clock.advance(1)
+    assert [name for name, _ in scene.passed] == ["new"]
+    assert scene.clock.getDelayedCalls() == []

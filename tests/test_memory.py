@@ -1,11 +1,12 @@
 """What a process that serves for long does about its memory."""
 
 import gc
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from socks5d.memory import THRESHOLDS, settle
+from socks5d.memory import THRESHOLDS, give_back, settle
 
 
 @pytest.fixture
@@ -34,3 +35,13 @@ def test_what_comes_later_is_still_collected() -> None:
     cycle.append(cycle)
     del cycle
     assert gc.collect() >= 1
+
+
+@pytest.mark.usefixtures("collector")
+def test_what_the_interpreter_keeps_to_use_again_is_given_back() -> None:
+    kept = [tuple(range(n, n + 3)) for n in range(5000)]
+    pieces = sys.getallocatedblocks()
+    del kept
+    give_back()
+    # Each was a tuple, of which thousands would be kept.
+    assert sys.getallocatedblocks() < pieces - 4900

@@ -1,5 +1,7 @@
 """How many sessions there may be at once, and what happens at the limit."""
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IPushProducer, IReactorTime
 from twisted.internet.tcp import Port
@@ -11,6 +13,11 @@ from socks5d.protocols.shares import IShares, Shares
 
 #: More than the clients that a port accepts in one burst.
 BURST = 256
+#: Sessions that are many.
+MANY = 1000
+#: How long after most of them have ended it has ebbed, in seconds: when those that end
+#: together have, and again when the calls and buckets of their time have gone too.
+EBB = (1.0, 10.0)
 
 
 class Capacity:
@@ -32,11 +39,13 @@ class Capacity:
         clock: IReactorTime,
         limits: Limits | None = None,
         associations: IShares | None = None,
+        ebbed: Callable[[], object] = lambda: None,
     ) -> None:
         """
         @param limits: C{associations} and C{threads} are used; no client address has
             more than a quarter of the lookups that are possible at once.
         @param associations: in the place of counting them here.
+        @param ebbed: called when of many sessions few are left, which is seldom.
         """
         limits = limits if limits is not None else Limits()
         self.associations: IShares = (
@@ -45,6 +54,9 @@ class Capacity:
         self.lookups = Shares(max(limits.threads // 4, 1))
         self.limit = limit
         self.used = 0
+        #: The most that there were, since it ebbed.
+        self._most = 0
+        self._ebbed = ebbed
         self._ports: list[IListeningPort] = []
         self._clock = clock
         self._braking = False
@@ -65,6 +77,8 @@ class Capacity:
         if self.used >= self.limit:
             return False
         self.used += 1
+        if self.used > self._most:
+            self._most = self.used
         if not self._braking and self.limit - self.used < BURST:
             self._braking = True
             self._clock.callLater(0, self._brake)
@@ -91,6 +105,10 @@ class Capacity:
     def leave(self) -> None:
         """A session that was counted has ended."""
         self.used -= 1
+        if self.used < self._most >> 2 and self._most >= MANY:
+            self._most = self.used
+            for seconds in EBB:
+                self._clock.callLater(seconds, self._ebbed)
         if self.used == self.limit - 1:
             for port in self._ports:
                 if IPushProducer.providedBy(port):

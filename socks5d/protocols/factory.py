@@ -123,6 +123,8 @@ class SOCKSBaseFactory(Factory):
             udp=udp if udp is not None else UDPParameters(),
         )
         self.sessions: set[SOCKSProtocol] = set()
+        # Made once, not for each session, which would keep it.
+        self._discard = self.sessions.discard
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """See L{Factory}.  Never gives None, which wrapping factories cannot take."""
@@ -132,6 +134,6 @@ class SOCKSBaseFactory(Factory):
 
     def _adopt(self, protocol: SOCKSProtocol) -> SOCKSProtocol:
         protocol.factory = self
-        protocol.over = self.sessions.discard
+        protocol.over = self._discard
         self.sessions.add(protocol)
         return protocol

@@ -101,6 +101,13 @@ class Server:
                 return authenticator
         return None
 
+    def refusal(self, method: int | None) -> bytes:
+        """
+        @param method: the one that was chosen; None while none was.
+        @return: what to send to a client whose authenticator failed.
+        """
+        return b"" if method is None else self._authenticators[method].refusal
+
     def userid_authenticator(self) -> IAuthenticator | None:
         """
         @return: who judges SOCKS 4's USERID, or None.

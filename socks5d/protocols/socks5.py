@@ -1,5 +1,7 @@
 """SOCKS 5 (RFC 1928): method selection, sub-negotiation, the request and the reply."""
 
+from functools import partial
+
 from twisted.python.failure import Failure
 
 from socks5d.interfaces import IAuthenticator, INegotiation
@@ -47,11 +49,6 @@ class SOCKSv5(SOCKSProtocol):
 
     version = "5"
 
-    #: What the authenticator that was chosen wants to be sent when it fails.
-    _refusal: bytes = b""
-    #: That one's sub-negotiation, while there is one.
-    _negotiation: INegotiation
-
     def first(self) -> None:
         """See L{SOCKSProtocol}."""
         self.expect(socks5.parse_greeting, self._greeted)
@@ -89,31 +86,28 @@ class SOCKSv5(SOCKSProtocol):
 
     def _select(self, authenticator: IAuthenticator) -> None:
         self.session.method = authenticator.method
-        self._refusal = authenticator.refusal
         self.send(socks5.encode_selection(authenticator.method))
         self.ask(self._begun, self._broken, authenticator.negotiate, self.session.client)
 
     def _begun(self, negotiation: INegotiation) -> None:
-        self._negotiation = negotiation
-        self._negotiate(self.take_all())
+        self._negotiate(negotiation, self.take_all())
 
-    def _negotiate(self, data: bytes) -> None:
-        self.ask(self._stepped, self._broken, self._negotiation.receive, data)
+    def _negotiate(self, negotiation: INegotiation, data: bytes) -> None:
+        def stepped(step: Step) -> None:
+            if isinstance(step, Authenticated) and isinstance(step.identity, Identity):
+                self._let_in(step)
+            elif isinstance(step, More):
+                self.send(step.send)
+                self.expect(_whatever, partial(self._negotiate, negotiation))
+            elif isinstance(step, NotAuthenticated):
+                self.session.claimed = None if step.claimed is None else str(step.claimed)
+                self.close(step.send, Outcome.NOT_AUTHENTICATED, step.reason)
+            else:
+                raise TypeError("an authenticator gave something that is no step")
 
-    def _stepped(self, step: Step) -> None:
-        if isinstance(step, Authenticated) and isinstance(step.identity, Identity):
-            self._let_in(step)
-        elif isinstance(step, More):
-            self.send(step.send)
-            self.expect(_whatever, self._negotiate)
-        elif isinstance(step, NotAuthenticated):
-            self.session.claimed = None if step.claimed is None else str(step.claimed)
-            self.close(step.send, Outcome.NOT_AUTHENTICATED, step.reason)
-        else:
-            raise TypeError("an authenticator gave something that is no step")
+        self.ask(stepped, self._broken, negotiation.receive, data)
 
     def _let_in(self, step: Authenticated) -> None:
-        del self._negotiation
         self.session.identity = step.identity
         if step.send:
             self.send(step.send)
@@ -127,7 +121,8 @@ class SOCKSv5(SOCKSProtocol):
 
     def _broken(self, failure: Failure) -> None:
         self.session.server.blame(failure, "an authenticator failed, which refuses its client")
-        self.close(self._refusal, Outcome.NOT_AUTHENTICATED, "the authenticator failed")
+        refusal = self.session.server.refusal(self.session.method)
+        self.close(refusal, Outcome.NOT_AUTHENTICATED, "the authenticator failed")
 
 
 def _whatever(data: bytes) -> Parsed[bytes] | None:

@@ -19,7 +19,7 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from socks5d.net.pipes import Pipe, Pipes
+from socks5d.net.pipes import Pipe
 from socks5d.net.poller import ABNORMAL, BUFFER, ENDING, ERROR, OUT, Poller
 from socks5d.net.stream import StreamSocket, reset_on_close
 from socks5d.relay.idle import IdleWatch
@@ -186,7 +186,7 @@ class FastDirection:
             if had_its_share:
                 return True
             if self.bulk and self.pipe is None:
-                self.pipe = self._relay.pipes.lend()
+                self.pipe = self._relay.poller.pipes.lend()
             if self.pipe is not None:
                 self._splice(self.pipe)
                 had_its_share = True
@@ -273,7 +273,7 @@ class FastDirection:
 
     def _return_pipe(self, pipe: Pipe) -> None:
         self.pipe = None
-        self._relay.pipes.give_back(pipe)
+        self._relay.poller.pipes.give_back(pipe)
 
     def _send_rest(self) -> bool:
         """
@@ -317,7 +317,7 @@ class FastRelay(IdleWatch):
     @ivar over: whether it has ended.
     """
 
-    __slots__ = ("_ended", "down", "end", "over", "pipes", "poller", "up")
+    __slots__ = ("_ended", "down", "end", "over", "poller", "up")
 
     def __init__(
         self,
@@ -332,7 +332,6 @@ class FastRelay(IdleWatch):
         @param ended: called once, when both connections are gone.
         """
         self.poller: Poller = client.poller
-        self.pipes: Pipes = self.poller.pipes
         self._ended = ended
         self.over = False
         self.end = ""

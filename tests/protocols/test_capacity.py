@@ -5,9 +5,11 @@ import socket
 from contextlib import suppress
 
 import pytest
+from twisted.internet.task import Clock
 
 from socks5d.model import Outcome
 from socks5d.parameters import Limits
+from socks5d.protocols.capacity import MANY, Capacity
 from socks5d.wire import socks5
 from tests.support import client
 from tests.support.origins import echo, origin, receive_exactly
@@ -104,3 +106,38 @@ def processor_seconds(pid: int) -> float:
     with open(f"/proc/{pid}/stat") as file:
         fields = file.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / 100
+
+
+def ebbing(most: int) -> tuple[Capacity, Clock, list[float]]:
+    """What counts sessions, of which there are so many, and when they were said to have ebbed."""
+    clock, ebbs = Clock(), list[float]()
+    capacity = Capacity(5000, clock, ebbed=lambda: ebbs.append(clock.seconds()))
+    for _ in range(most):
+        assert capacity.enter()
+    return capacity, clock, ebbs
+
+
+def leave(capacity: Capacity, count: int) -> None:
+    for _ in range(count):
+        capacity.leave()
+
+
+def test_when_most_of_many_sessions_have_ended_that_is_said_twice() -> None:
+    capacity, clock, ebbs = ebbing(2000)
+    leave(capacity, 1500)
+    clock.pump([1] * 20)
+    assert ebbs == []
+    leave(capacity, 500)
+    clock.pump([1] * 20)
+    assert ebbs == [21, 30]
+
+
+def test_sessions_that_come_and_go_do_not_ebb() -> None:
+    capacity, clock, ebbs = ebbing(MANY - 1)
+    for _ in range(5):
+        leave(capacity, 700)
+        for _ in range(700):
+            capacity.enter()
+    leave(capacity, MANY - 1)
+    clock.pump([1] * 20)
+    assert ebbs == []
