@@ -8,6 +8,8 @@ socket opens or closes; an error that the network reports ends nothing.
 
 import errno
 import socket
+import struct
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
@@ -19,7 +21,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import Interface, implementer
 
 from socks5d.bounded import Complaints
 from socks5d.net.addresses import endpoint_address, host_of, sockaddr
@@ -36,8 +38,22 @@ ROOM = 1 << 20
 #: More than a datagram can hold.
 BUFFER = 1 << 16
 
-# Linux's number, which the socket module does not have.
+# Linux's numbers, which the socket module does not have.
 _SO_RCVBUFFORCE = 33
+_SOL_UDP = 17
+_UDP_SEGMENT = 103
+_SIZE = struct.Struct("=H")
+_NO_SEGMENTS = (errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
+
+
+class ITurns(Interface):
+    """A protocol that wants to know which datagrams come in one turn."""
+
+    def turn_began() -> None:
+        """Datagrams are about to be handed over."""
+
+    def turn_ended() -> None:
+        """No more are, in this turn."""
 
 
 @lru_cache(1024)
@@ -70,6 +86,9 @@ class DatagramSocket:
         self._open = True
         self._connected = False
         self._queued = False
+        self._turns: ITurns | None = ITurns(protocol, None)
+        #: Whether the kernel sends several at once, as far as is known.
+        self._segments = True
         self._ipv4 = address.version == 4
         self._complaints = Complaints(reactor, self._log)
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -123,7 +142,17 @@ class DatagramSocket:
         """
         @return: whether there may be more.
         """
-        self._queued = self._open and self._closed is None and self._read_some(SHARE)
+        turns = self._turns
+        if not self._open or self._closed is not None:
+            self._queued = False
+        elif turns is None:
+            self._queued = self._read_some(SHARE)
+        else:
+            turns.turn_began()
+            try:
+                self._queued = self._read_some(SHARE)
+            finally:
+                turns.turn_ended()
         return self._queued
 
     def _read_some(self, count: int) -> bool:
@@ -159,6 +188,31 @@ class DatagramSocket:
         self._protocol.doStop()
         if self._closed is not None:
             self._closed.callback(None)
+
+    def write_together(
+        self, pieces: Sequence[bytes], size: int, addr: tuple[str, int] | None = None
+    ) -> bool:
+        """
+        Send datagrams of the same size to one address.
+
+        @param pieces: what they hold, one after another; at most 64 of them.
+        @param size: octets of each; at least 1.
+        @param addr: as in L{write}.
+        @return: whether they were sent; if not, none was, and one by one they may yet go.
+        """
+        if not self._segments:
+            return False
+        segment = [(_SOL_UDP, _UDP_SEGMENT, _SIZE.pack(size))]
+        try:
+            if addr is None or self._connected:
+                self._socket.sendmsg(pieces, segment)
+            else:
+                self._socket.sendmsg(pieces, segment, 0, addr if self._ipv4 else _with_zone(*addr))
+        except OSError as error:
+            # This kernel, or what is beneath it, cannot.
+            self._segments = error.errno not in _NO_SEGMENTS
+            return False
+        return True
 
     # IUDPTransport
 

@@ -25,11 +25,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, IUDPTranspor
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from socks5d.net import is_ours
+from socks5d.net import DatagramSocket, is_ours
+from socks5d.net.datagram import ITurns
 from socks5d.parameters import Filtering
 from socks5d.relay.idle import IdleTimer
 from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE
+from socks5d.relay.together import Together
 from socks5d.relay.transports import StreamTransport
 from socks5d.relay.verdicts import Verdicts
 from socks5d.wire.address import DOMAINNAME, Address, IPAddress, parse_address
@@ -58,16 +61,22 @@ _ATYP: Final = 3
 _FRAG: Final = 2
 
 
+@implementer(ITurns)
 class Side(DatagramProtocol):
     """Hands on what comes to one socket."""
 
     noisy = False
 
-    def __init__(self, received: Callable[[bytes, SocketAddress], None]) -> None:
+    def __init__(
+        self, received: Callable[[bytes, SocketAddress], None], together: Together
+    ) -> None:
         """
         @param received: is given each datagram and where it came from.
+        @param together: sends what comes of those of one turn.
         """
         self.datagramReceived = received  # type: ignore[method-assign,assignment]
+        self.turn_began = together.begin
+        self.turn_ended = together.end
 
 
 class Association:
@@ -121,7 +130,9 @@ class Association:
         @param ended: called once, when the control connection and this are gone.
         @raise OSError: when the client's side cannot be opened.
         """
-        self._client_side = open_client_side(Side(self.from_client))
+        self._outward = Together(self._send_one, self._send_many)
+        self._inward = Together(self._answer_one, self._answer_many)
+        self._client_side = open_client_side(Side(self.from_client, self._outward))
         self._control = control
         self._clock = clock
         self._client = client
@@ -145,7 +156,7 @@ class Association:
         self._touch = self._idle.touch
         # Apart from each other, so that names that do not resolve hold up no addresses.
         self._addresses, self._names = (
-            Verdicts(clock, destinations, pending, self._find_ways, self._send, self._drop)
+            Verdicts(clock, destinations, pending, self._find_ways, self._outward.add, self._drop)
             for pending in (DECISIONS, LOOKUPS)
         )
         self._callers = Verdicts(
@@ -271,13 +282,25 @@ class Association:
                 raise LookupError("the association has ended")
             there = self._sockets.get(towards.version)
             if there is None:
-                there = await self._open_socket(towards, Side(self.from_destination))
+                there = await self._open_socket(towards, Side(self.from_destination, self._inward))
                 self._sockets[towards.version] = there
             return there
         finally:
             opening.release()
 
-    def _send(self, ways: list[Way], data: bytes) -> None:
+    def _send_many(self, ways: list[Way], datagrams: Sequence[bytes]) -> None:
+        transport, target = ways[0]
+        self._remember(target)
+        size = len(datagrams[0])
+        if isinstance(transport, DatagramSocket) and transport.write_together(
+            datagrams, size, target
+        ):
+            self.received += size * len(datagrams)
+        else:
+            for data in datagrams:
+                self._send_one(ways, data)
+
+    def _send_one(self, ways: list[Way], data: bytes) -> None:
         while True:
             transport, target = ways[0]
             self._remember(target)
@@ -333,12 +356,26 @@ class Association:
             if len(self._headers) >= self._destinations:
                 del self._headers[next(iter(self._headers))]
             self._headers[source] = header
+        self._touch()
+        self._inward.add(header, data)
+
+    def _answer_many(self, header: bytes, datagrams: Sequence[bytes]) -> None:
+        size = len(datagrams[0])
+        pieces = [piece for data in datagrams for piece in (header, data)]
+        if isinstance(self._client_side, DatagramSocket) and self._client_side.write_together(
+            pieces, len(header) + size, self._source
+        ):
+            self.sent += size * len(datagrams)
+        else:
+            for data in datagrams:
+                self._answer_one(header, data)
+
+    def _answer_one(self, header: bytes, data: bytes) -> None:
         try:
             self._client_side.write(header + data, self._source)
         except OSError:
             self._drop()
         else:
-            self._touch()
             self.sent += len(data)
 
     def _drop(self) -> None:
@@ -410,6 +447,7 @@ class Association:
         for verdicts in (self._addresses, self._names, self._callers):
             verdicts.close()
         self._abandon_fragments()
+        self.dropped += self._outward.forget() + self._inward.forget()
         for transport in (self._client_side, *self._sockets.values()):
             try:
                 transport.stopListening()

@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import socket
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -22,6 +23,7 @@ from twisted.internet.interfaces import IReadDescriptor, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from socks5d.bounded import Complaints
@@ -811,3 +813,90 @@ def test_nothing_can_be_written_once_it_is_closed() -> None:
         with pytest.raises(OSError, match=r".") as caught:
             scene.socket.write(b"x", other.getsockname())
         assert caught.value.errno == errno.EBADF
+
+
+# Several at once.
+
+
+def arrived(socket_: socket.socket, count: int) -> list[bytes]:
+    """So many datagrams, as they come."""
+    socket_.settimeout(PATIENCE)
+    return [socket_.recv(1 << 16) for _ in range(count)]
+
+
+@pytest.mark.parametrize("host", [FOUR, SIX])
+@pytest.mark.parametrize("connected", [False, True], ids=["unconnected", "connected"])
+@with_poller
+def test_those_that_are_sent_together_stay_what_they_are(
+    memory: Turning, host: str, connected: bool
+) -> None:
+    family = socket.AF_INET if host == FOUR else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as far:
+        far.bind((host, 0))
+        address = far.getsockname()[:2]
+        made = opened(Noting(), host, on=memory)
+        if connected:
+            made.connect(*address)
+        whole = [bytes([number]) * 700 for number in range(40)]
+        pieces = [piece for each in whole for piece in (each[:10], each[10:])]
+        assert made.write_together(pieces, 700, address)
+        assert arrived(far, 40) == whole
+        made.stopListening()
+        memory.turn()
+
+
+@with_poller
+def test_where_they_cannot_go_together_that_is_said_and_remembered(
+    memory: Turning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a kernel answers that does not know it.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+        far.bind((FOUR, 0))
+        made = opened(Noting(), on=memory)
+        monkeypatch.setattr(datagram, "_SIZE", struct.Struct("=B"))
+        assert not made.write_together([b"1", b"2"], 1, far.getsockname())
+        monkeypatch.undo()
+        assert not made.write_together([b"1", b"2"], 1, far.getsockname())
+        made.write(b"3", far.getsockname())
+        assert arrived(far, 1) == [b"3"]
+        made.stopListening()
+        memory.turn()
+
+
+@with_poller
+def test_an_error_of_the_way_says_nothing_of_the_kernel(memory: Turning) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+        far.bind((FOUR, 0))
+        made = opened(Noting(), on=memory)
+        # Not without permission to broadcast.
+        assert not made.write_together([b"1", b"2"], 1, ("255.255.255.255", 9))
+        assert made.write_together([b"1", b"2"], 1, far.getsockname())
+        assert arrived(far, 2) == [b"1", b"2"]
+        made.stopListening()
+        memory.turn()
+
+
+@implementer(datagram.ITurns)
+class Turned(Noting):
+    """Notes turns too."""
+
+    def turn_began(self) -> None:
+        self.got.append((b"[", ("", 0)))
+
+    def turn_ended(self) -> None:
+        self.got.append((b"]", ("", 0)))
+
+
+@with_poller
+def test_a_protocol_that_wants_to_is_told_of_turns(memory: Turning) -> None:
+    protocol = Turned()
+    made = opened(protocol, on=memory)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
+        for number in range(SHARE + 1):
+            far.sendto(b"%d" % (number % 10), (FOUR, made.getHost().port))
+        while len(protocol.got) < SHARE + 5:
+            memory.turn()
+    said = b"".join(protocol.data())
+    assert said == b"[" + b"0123456789"[:10] + b"012345" + b"]" + b"[6]"
+    made.stopListening()
+    memory.turn()

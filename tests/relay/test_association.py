@@ -1550,3 +1550,63 @@ def test_nothing_of_a_strangers_goes_out_and_nothing_comes_from_where_nothing_wa
     assert scene.association.received == sum(
         len(data) for made in scene.sockets for data, _ in made.sent
     )
+
+
+# Turns of a socket that tells of them.
+
+
+def turn(side: Any, bring: Callable[[], object]) -> None:
+    """One in which something comes."""
+    side.turn_began()
+    bring()
+    side.turn_ended()
+
+
+def test_by_transports_that_send_one_at_a_time_a_turn_goes_one_by_one() -> None:
+    scene = Scene()
+    scene.client_sends(b"first")
+
+    def several() -> None:
+        for data in (b"one", b"two", b"three"):
+            scene.client_sends(data)
+        # What has another size than those before it has sent those.
+        assert len(scene.sent()) == 3
+
+    def answers() -> None:
+        for data in (b"eins", b"zwei", b"x"):
+            scene.answers(data)
+
+    turn(scene.client_side.protocol, several)
+    assert [data for data, _ in scene.sent()] == [b"first", b"one", b"two", b"three"]
+    turn(scene.sockets[0].protocol, answers)
+    assert [data for data, _ in scene.got()] == [b"eins", b"zwei", b"x"]
+    assert scene.counts() == (5 + 3 + 3 + 5, 9, 0)
+
+
+def test_what_cannot_be_sent_in_a_turn_costs_no_other() -> None:
+    scene = Scene()
+    for to in (FIRST, SECOND):
+        scene.client_sends(b"first", to)
+    scene.sockets[0].errors[SECOND[0]] = problem(errno.EPERM)
+
+    def several() -> None:
+        for to in (FIRST, FIRST, SECOND, SECOND, FIRST, FIRST):
+            scene.client_sends(b"more", to)
+
+    turn(scene.client_side.protocol, several)
+    assert scene.sent()[2:] == [(b"more", FIRST)] * 4
+    assert scene.counts() == (10 + 16, 0, 2)
+
+
+def test_what_a_turn_has_not_sent_when_the_association_ends_counts_as_dropped() -> None:
+    scene = Scene()
+    scene.client_sends(b"first")
+
+    def several() -> None:
+        for _ in range(3):
+            scene.client_sends(b"late")
+        scene.association.abort(SHUTDOWN)
+
+    turn(scene.client_side.protocol, several)
+    assert scene.sent() == [(b"first", FIRST)]
+    assert scene.counts() == (5, 0, 3)
