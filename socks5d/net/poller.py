@@ -69,6 +69,7 @@ class Poller:
     @ivar pipes: for splice(2).
     @ivar deadlines: those of the reactor's clock.
     @ivar now: when the events came that are being dealt with, by the reactor's clock.
+    @ivar talked: when a connection last did something that nobody has taken over.
     """
 
     _log = Logger()
@@ -81,6 +82,7 @@ class Poller:
         self.buffer = memoryview(bytearray(BUFFER))
         self.pipes = pipes.Pipes(Limits().pipes)
         self.now: float = reactor.seconds()
+        self.talked = 0.0
         self.deadlines = deadlines_of(reactor)
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}

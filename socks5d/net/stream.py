@@ -138,6 +138,7 @@ class StreamSocket:
         if events & OUT and self._waiting:
             self._flush()
         if events & ~OUT:
+            self.poller.talked = self.poller.now
             if events & ERROR and not self._reading and not self._aborting:
                 # Nobody reads, so nobody else would meet it.
                 self._lost(ConnectionLost())

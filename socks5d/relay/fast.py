@@ -29,6 +29,10 @@ from socks5d.relay.stream import CLIENT_RESET, FINISHED, IDLE, ORIGIN_RESET, SHU
 ROUNDS: Final = 8
 #: Octets that are asked of a splice.
 MOST: Final = 1 << 19
+#: The same while there are handshakes, which wait for as long as one takes at every step.
+LESS: Final = 1 << 17
+#: For how long after its last step a handshake counts as one, in seconds.
+HANDSHAKE: Final = 0.05
 #: A splice that moves less than this ends the bulk.
 SMALL: Final = 1 << 14
 
@@ -239,8 +243,10 @@ class FastDirection:
         return bool(self.rest)
 
     def _splice(self, pipe: Pipe) -> None:
+        poller = self._relay.poller
+        most = MOST if poller.now - poller.talked > HANDSHAKE else LESS
         try:
-            count = os.splice(self.source.fileno(), pipe.entry, MOST, flags=_NONBLOCK)
+            count = os.splice(self.source.fileno(), pipe.entry, most, flags=_NONBLOCK)
         except (BlockingIOError, InterruptedError):
             self.readable = False
             self._return_pipe(pipe)
