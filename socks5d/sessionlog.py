@@ -5,13 +5,13 @@ Observers of sessions that write: a line an operator can live with, and JSON lin
 import json
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from errno import ENOSPC
 from functools import lru_cache
 from io import FileIO, RawIOBase
 from ipaddress import IPv4Address
 from json.encoder import encode_basestring_ascii as _json
 from pathlib import Path
-from time import gmtime, strftime
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -180,7 +180,7 @@ def _identity(identity: Identity) -> str:
 
 @lru_cache(4)
 def _utc(second: int) -> str:
-    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 #: Of words that come again and again.
