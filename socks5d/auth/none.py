@@ -6,6 +6,8 @@ from socks5d.interfaces import IAuthenticator, INegotiation
 from socks5d.model import ANONYMOUS, Authenticated, Client, Step
 from socks5d.wire import socks5
 
+_LET_IN = Authenticated(ANONYMOUS)
+
 
 @implementer(IAuthenticator, INegotiation)
 class NoAuthentication:
@@ -20,4 +22,4 @@ class NoAuthentication:
 
     def receive(self, data: bytes) -> Step:
         """See L{INegotiation}."""
-        return Authenticated(ANONYMOUS, rest=data)
+        return Authenticated(ANONYMOUS, rest=data) if data else _LET_IN

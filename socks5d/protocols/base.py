@@ -107,6 +107,9 @@ class SOCKSProtocol(ControlConnection):
             # Nobody is left to be told of the peer, and nothing may outlive the client.
             self.close(b"", Outcome.CLIENT_LEFT)
         while self._parser is not None and self._then is not None:
+            if not self._buffer:
+                self._need_more()
+                return
             try:
                 parsed = self._parser(self._buffer)
             except WireError as error:

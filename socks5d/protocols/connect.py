@@ -38,9 +38,11 @@ async def connect(session: Session, host: Host) -> Origin:
     assert isinstance(origin, Origin)
     if len(rules) == 1:
         ((session.address, session.rule),) = rules.items()
-    elif origin.peer is not None and not isinstance(origin.peer.host, bytes):
-        session.address = origin.peer.host
-        session.rule = rules.get(origin.peer.host, "")
+    else:
+        peer = origin.peer
+        if peer is not None and not isinstance(peer.host, bytes):
+            session.address = peer.host
+            session.rule = rules.get(peer.host, "")
     return origin
 
 

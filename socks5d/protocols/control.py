@@ -22,7 +22,7 @@ from socks5d.net.stream import StreamSocket
 from socks5d.protocols.session import Session
 from socks5d.relay import Encapsulated, FastRelay, Origin, StreamTransport, relay_between
 from socks5d.relay.stream import SHUTDOWN
-from socks5d.relay.transports import far, half_closer, hear_eof, near, tune
+from socks5d.relay.transports import adapt, far, half_closer, near
 
 
 class Carrier(Shape):
@@ -115,12 +115,11 @@ class ControlConnection(Protocol):
 
     def connectionMade(self) -> None:
         """See L{Protocol}."""
-        tune(self.transport)
         self._out = self.transport
+        adapt(self.transport, self)
         # Nothing can stand before the octets of a bare socket that says who else it is.
         self._heard = isinstance(self.transport, StreamSocket)
         self.session.identify(far(self.transport), near(self.transport))
-        hear_eof(self.transport, self)
         self.begin()
         self.speak()
 

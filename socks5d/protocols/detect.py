@@ -12,13 +12,16 @@ _NO_METHOD = socks5.encode_selection(socks5.NO_ACCEPTABLE_METHODS)
 _REFUSED_4 = socks4.encode_reply(socks4.REJECTED)
 
 
+_VERSIONS = [Parsed(version, 0) for version in range(256)]
+
+
 def parse_version(data: bytes) -> Parsed[int] | None:
     """
     Look at the first octet, and leave it for the version's own parser.
 
     @return: the version number.
     """
-    return Parsed(data[0], 0) if data else None
+    return _VERSIONS[data[0]] if data else None
 
 
 class SOCKS(SOCKSProtocol):

@@ -10,7 +10,7 @@ from zope.interface import implementer
 from socks5d.net.stream import StreamSocket
 from socks5d.relay.fast import FastRelay, can_take_over
 from socks5d.relay.stream import Relay
-from socks5d.relay.transports import StreamTransport, far, hear_eof, near, tune
+from socks5d.relay.transports import StreamTransport, adapt, far, near
 from socks5d.wire.address import Address
 
 AnyRelay = Relay | FastRelay
@@ -41,14 +41,12 @@ class Origin(Protocol):
     is a relay is kept for the relay: one read at most, the rest waits in the kernel.
 
     @ivar host: the near end of the connection, once it stands.
-    @ivar peer: the far end of the connection, once it stands.
     """
 
     transport: StreamTransport  # type: ignore[assignment]
 
     def __init__(self) -> None:
         self.host: Address | None = None
-        self.peer: Address | None = None
         self._relay: AnyRelay | None = None
         self._early = b""
         self._eof = False
@@ -57,9 +55,12 @@ class Origin(Protocol):
     def connectionMade(self) -> None:
         """See L{Protocol}."""
         self.host = near(self.transport)
-        self.peer = far(self.transport)
-        tune(self.transport)
-        hear_eof(self.transport, self)
+        adapt(self.transport, self)
+
+    @property
+    def peer(self) -> Address | None:
+        """The far end of the connection, until a relay takes it over."""
+        return far(self.transport)
 
     @property
     def gone(self) -> bool:

@@ -140,6 +140,18 @@ def half_closer(transport: object) -> Callable[[], None] | None:
     return None
 
 
+def adapt(transport: object, protocol: IHalfCloseableProtocol) -> None:
+    """
+    Have a transport do what a relay's protocol expects of it.
+
+    @param protocol: the transport's.
+    """
+    if isinstance(transport, StreamSocket):
+        return  # born so
+    tune(transport)
+    hear_eof(transport, protocol)
+
+
 def hear_eof(transport: object, protocol: IHalfCloseableProtocol) -> None:
     """
     Make sure that a protocol is told of its peer's FIN.
@@ -159,8 +171,6 @@ def tune(transport: object) -> None:
     """
     Notice dead peers, and pass on what comes as it comes.
     """
-    if isinstance(transport, StreamSocket):
-        return  # born so
     if ITCPTransport.providedBy(transport) and not IUNIXTransport.providedBy(transport):
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
