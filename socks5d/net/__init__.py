@@ -6,13 +6,9 @@ Sockets on a reactor, where Twisted's own do not do.
   platform has or has not (L{available})
 """
 
+from socks5d.net.connecting import StreamClientEndpoint, connect_stream
 from socks5d.net.datagram import DatagramSocket
-from socks5d.net.endpoints import (
-    StreamClientEndpoint,
-    StreamServerEndpoint,
-    connect_stream,
-    faster,
-)
+from socks5d.net.listening import StreamServerEndpoint, faster
 from socks5d.net.ours import is_ours
 from socks5d.net.poller import available
 

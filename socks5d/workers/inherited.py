@@ -25,7 +25,7 @@ from zope.interface import implementer
 from socks5d.config import Settings
 from socks5d.listening import make_endpoint
 from socks5d.net import StreamServerEndpoint, faster
-from socks5d.net.endpoints import AdoptedStreamServerEndpoint
+from socks5d.net.listening import AdoptedStreamServerEndpoint
 from socks5d.proxyheader import PREFIX
 
 Take = Callable[[], socket.socket]

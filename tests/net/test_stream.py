@@ -54,7 +54,7 @@ from zope.interface.verify import verifyObject
 from socks5d.deadlines import GRAIN
 from socks5d.net import StreamClientEndpoint, StreamServerEndpoint, faster, poller, stream
 from socks5d.net.addresses import endpoint_address
-from socks5d.net.endpoints import ACCEPTS, BACKLOG, PAUSE, StreamPort
+from socks5d.net.listening import ACCEPTS, BACKLOG, PAUSE, StreamPort
 from socks5d.net.poller import BUFFER, Poller
 from socks5d.net.stream import FULL, ROUNDS, StreamSocket
 from tests.support.lanes import lane
