@@ -56,7 +56,8 @@ class FastRelay(IdleWatch):
         self._ended = ended
         self.over = False
         self.end = ""
-        self.up, self.down = up, down = FastDirection(self), FastDirection(self)
+        up, down = FastDirection(self), FastDirection(self)
+        self.up, self.down = up, down
         up.source, up.readable, down.rest = client.take_over(up)
         down.source, down.readable, up.rest = origin.take_over(down)
         up.sink, down.sink = down.source, up.source
