@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from twisted.internet.protocol import Protocol
@@ -12,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent
 
 from socks5d.net import pipes, poller
-from socks5d.net.poller import IN, Poller
+from socks5d.net.poller import BUFFER, IN, Poller
 from socks5d.net.stream import StreamSocket
 from socks5d.relay.fast import FastRelay
 from socks5d.relay.stream import FINISHED, SHUTDOWN
@@ -218,3 +219,81 @@ def test_whoever_fails_at_the_end_of_a_relay_harms_no_other(
     scene.poller.connectionLost()
     assert (bad.ends, good.ends) == (["failed"], [SHUTDOWN])
     assert [each["log_failure"].type for each in logs] == [RuntimeError]
+
+
+# Octets that come with the end.
+
+
+def all_of(far: socket.socket, between: Between) -> bytes:
+    """What comes to one end until its stream ends."""
+    found, over = b"", False
+
+    def receive() -> None:
+        nonlocal found, over
+        between.turn()
+        with suppress(BlockingIOError):
+            data = far.recv(1 << 20)
+            found += data
+            over = not data
+
+    between.until(lambda: over, receive)
+    return found
+
+
+@pytest.mark.parametrize("size", [1, BUFFER - 1, BUFFER, BUFFER + 1, 3 * BUFFER + 7])
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_octets_that_come_with_the_end_arrive_before_it(scene: Scene, size: int, way: str) -> None:
+    between = Between(scene)
+    source, sink = between.client, between.origin
+    if way == "down":
+        source, sink = sink, source
+    sent = bytes(n % 251 for n in range(size))
+    source.send(sent)
+    source.shutdown(socket.SHUT_WR)
+    assert all_of(sink, between) == sent
+    # The other way goes on.
+    sink.send(b"and back")
+    sink.shutdown(socket.SHUT_WR)
+    assert all_of(source, between) == b"and back"
+    assert between.ends == [FINISHED]
+
+
+def test_the_last_octets_and_the_end_are_one_segment(scene: Scene) -> None:
+    between = Between(scene)
+    between.origin.send(b"the last")
+    between.origin.shutdown(socket.SHUT_WR)
+    calls: list[str] = []
+    receive = between.relay.down.source.recv_into
+    between.relay.down.source = Counted(receive, between.relay.down.source, calls)  # type: ignore[assignment]
+    between.turn()
+    # Nobody looks for an end that is known to be there.
+    assert calls == ["recv_into"]
+    assert between.client.recv(100) == b"the last"
+    assert between.client.recv(100) == b""
+
+
+class Counted:
+    """A socket whose reads are counted."""
+
+    def __init__(
+        self, receive: Callable[..., int], whole: socket.SocketType, calls: list[str]
+    ) -> None:
+        self._receive = receive
+        self._whole = whole
+        self._calls = calls
+
+    def recv_into(self, buffer: memoryview) -> int:
+        self._calls.append("recv_into")
+        return self._receive(buffer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+
+def test_behind_urgent_data_the_end_is_looked_for(scene: Scene) -> None:
+    between = Between(scene)
+    between.origin.send(b"before")
+    between.origin.send(b"!", socket.MSG_OOB)
+    between.origin.send(b"behind")
+    between.origin.shutdown(socket.SHUT_WR)
+    assert all_of(between.client, between) == b"beforebehind"
