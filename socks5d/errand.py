@@ -10,13 +10,16 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+_log = Logger()
 
 
 class Errand:
     """A coroutine that is run for what it does, not for what it gives."""
 
-    __slots__ = ("_awaited", "_coroutine", "_failed")
+    __slots__ = ("_awaited", "_coroutine", "_failed", "_over")
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class Errand:
         self._coroutine = coroutine
         self._failed = failed
         self._awaited: Deferred[Any] | None = None
+        self._over = False
 
     def run(self) -> None:
         """Begin, and go as far as can be gone without waiting."""
@@ -38,10 +42,18 @@ class Errand:
     def cancel(self) -> None:
         """
         Cancel the Deferred that is awaited, which raises its CancelledError in the
-        coroutine.  Nothing is done to one that is over, or that this is called by.
+        coroutine.  Nothing is done to one that is over, or that this is called by.  Where
+        the Deferred's canceller fails the coroutine ends here.
         """
-        if self._awaited is not None:
-            self._awaited.cancel()
+        awaited = self._awaited
+        if awaited is None:
+            return
+        try:
+            awaited.cancel()
+        except Exception:  # noqa: BLE001 (a stranger's canceller)
+            _log.failure("a canceller failed")
+            self._over = True
+            self._coroutine.close()
 
     def _go_on(self, result: object) -> None:
         """
@@ -49,6 +61,8 @@ class Errand:
             to whoever awaits it, by itself.
         """
         self._awaited = None
+        if self._over:
+            return
         try:
             if isinstance(result, Failure):
                 awaited = result.throwExceptionIntoGenerator(self._coroutine)

@@ -4,6 +4,7 @@ Observers of sessions that write: a line an operator can live with, and JSON lin
 
 import json
 import os
+import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from errno import ENOSPC
@@ -223,6 +224,7 @@ class AccessLog:
         self._clock = clock
         self._open = open_file if open_file is not None else _append
         self._file = opened if opened is not None else self._open(self.path)
+        self._regular = _is_regular(self._file)
         self._looked = clock.seconds()
         self._lines: list[str] = []
         #: Whether the last line is there in part.
@@ -236,30 +238,37 @@ class AccessLog:
         """
         if not self._lines:
             self._clock.callLater(0, self.flush)
-        self._lines.append(record_line(record))
+        self._lines.append(record_line(record) + "\n")
         if len(self._lines) >= TOGETHER:
             self.flush()
 
     def flush(self) -> None:
         """
-        Write what has not been written yet, in one piece, so that nothing of another process
-        gets in between.
+        Write what has not been written yet: into a file in one piece, so that nothing of
+        another process gets in between; into anything else line by line, for the same reason.
         """
         if not self._lines:
             return
         lines, self._lines = self._lines, []
-        lines.append("")
-        if self._torn:
-            lines.insert(0, "")
-        data = "\n".join(lines).encode("ascii")
         try:
             self._reopen_if_moved()
-            written = self._file.write(data)
-            self._torn = written is not None and 0 < written < len(data)
-            if written != len(data):
-                raise OSError(ENOSPC, os.strerror(ENOSPC))
+            if self._regular:
+                self._write("".join(lines))
+            else:
+                for line in lines:
+                    self._write(line)
         except OSError:
             self._complaints.complain("the access log cannot be written", Failure())
+
+    def _write(self, lines: str) -> None:
+        data = lines.encode("ascii")
+        if self._torn:
+            data = b"\n" + data
+        written = self._file.write(data)
+        if written:
+            self._torn = data[written - 1] != ord("\n")
+        if written != len(data):
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
 
     def close(self) -> None:
         """Write what is left, and close the file."""
@@ -295,8 +304,13 @@ class AccessLog:
             return
         old, self._file = self._file, new
         self._torn = False
+        self._regular = _is_regular(new)
         old.close()
 
 
 def _append(path: Path) -> RawIOBase:
     return FileIO(path, "a")
+
+
+def _is_regular(file: RawIOBase) -> bool:
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from socks5d.errand import Errand
@@ -97,4 +98,20 @@ def test_an_errand_that_cancels_itself_goes_on() -> None:
     cancel.append(diary.run(cancelling()).cancel)
     awaited.callback(1)
     assert diary.said == [2, "over"]
+    assert diary.failures == []
+
+
+def test_a_canceller_that_fails_ends_it_and_what_comes_later_is_nobodys() -> None:
+    def fail(_: Deferred[int]) -> None:
+        raise ZeroDivisionError
+
+    diary = Diary()
+    awaited: Deferred[int] = Deferred(fail)
+    errand = diary.run(diary.note(awaited))
+    with capturedLogs() as logs:
+        errand.cancel()
+        errand.cancel()
+    assert [event["log_failure"].type for event in logs][:1] == [ZeroDivisionError]
+    awaited.callback(1)
+    assert diary.said == []
     assert diary.failures == []

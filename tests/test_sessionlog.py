@@ -4,9 +4,11 @@ import errno
 import io
 import json
 import os
+import select
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -424,9 +426,13 @@ class Disk(io.RawIOBase):
 
     def __init__(self) -> None:
         super().__init__()
+        self._there = TemporaryFile()  # noqa: SIM115 (closed with this)
         self.full = False
         self.room: int | None = None
         self.written = b""
+
+    def fileno(self) -> int:
+        return self._there.fileno()
 
     def writable(self) -> bool:
         return True
@@ -464,6 +470,63 @@ def test_a_line_that_was_cut_off_spoils_no_other(logs: Sequence[LogEvent]) -> No
     assert len(cut_off) == 10
     assert json.loads(whole)["session"] == 8
     assert [event["text"] for event in logs] == ["the access log cannot be written"]
+
+
+def test_a_line_that_was_cut_off_is_no_matter_of_the_next_file(tmp_path: Path) -> None:
+    disk, clock, path = Disk(), Clock(), tmp_path / "log"
+    files: list[io.RawIOBase] = [disk]
+    log = AccessLog(path, clock, lambda path: files.pop() if files else io.FileIO(path, "a"))
+    disk.room = 10
+    write(log, GRANTED)
+    clock.advance(REOPEN_INTERVAL)
+    write(log, NOTHING)
+    assert ids(path) == [8]
+    log.close()
+
+
+def test_what_is_not_written_at_all_is_no_end_of_a_line(logs: Sequence[LogEvent]) -> None:
+    disk = Disk()
+    log = AccessLog(Path("log"), Clock(), lambda path: disk)
+    for room in (10, 0, None):
+        disk.room = room
+        write(log, NOTHING)
+    cut_off, whole = disk.written.splitlines()
+    assert len(cut_off) == 10
+    assert json.loads(whole)["session"] == 8
+
+
+def test_lines_of_several_processes_do_not_mix_in_a_pipe(tmp_path: Path) -> None:
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    log = AccessLog(fifo, Clock())
+    pieces: list[int] = []
+    log._file = Spy(log._file, pieces)  # type: ignore[assignment]
+    for number in range(40):
+        log.closed(GRANTED._replace(id=number))
+    log.close()
+    found = b""
+    while data := os.read(reader, 1 << 16):
+        found += data
+    os.close(reader)
+    assert [json.loads(line)["session"] for line in found.splitlines()] == list(range(40))
+    # Each goes in whole, or not at all.
+    assert max(pieces) <= select.PIPE_BUF
+
+
+class Spy:
+    """A file of which is known how much was written at once."""
+
+    def __init__(self, file: io.RawIOBase, pieces: list[int]) -> None:
+        self._file = file
+        self._pieces = pieces
+
+    def write(self, data: bytes) -> int | None:
+        self._pieces.append(len(data))
+        return self._file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def test_when_there_is_room_again_every_line_is_a_whole_record(logs: Sequence[LogEvent]) -> None:

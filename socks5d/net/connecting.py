@@ -47,7 +47,11 @@ class _Attempt:
         # Not before: one that is not connecting would be told that it can be written to.
         self._watched = number in (0, errno.EINPROGRESS)
         if self._watched:
-            poller.watch(connecting.fileno(), self._event)
+            try:
+                poller.watch(connecting.fileno(), self._event)
+            except OSError:
+                self._late.cancel()
+                raise
         else:
             poller.soon(lambda: self._failed(_connect_error(number)))
 

@@ -43,7 +43,7 @@ _SO_RCVBUFFORCE = 33
 _SOL_UDP = 17
 _UDP_SEGMENT = 103
 _SIZE = struct.Struct("=H")
-_NO_SEGMENTS = (errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP)
+_NO_SEGMENTS = (errno.EINVAL, errno.EIO)
 
 
 class ITurns(Interface):
@@ -148,11 +148,13 @@ class DatagramSocket:
         elif turns is None:
             self._queued = self._read_some(SHARE)
         else:
+            self._queued = False
             turns.turn_began()
             try:
-                self._queued = self._read_some(SHARE)
+                more = self._read_some(SHARE)
             finally:
                 turns.turn_ended()
+            self._queued = more
         return self._queued
 
     def _read_some(self, count: int) -> bool:

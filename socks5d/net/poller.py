@@ -98,12 +98,13 @@ class Poller:
         """
         @param descriptor: a socket's, which is from now on watched until it closes.
         @param handler: is told of its events, as epoll has them; see L{connectionLost} too.
+        @raise OSError: when there is no room for one more.
         """
         if not self._polling and self not in self.reactor.getReaders():
             # The first time, or because the reactor has dropped all it had.
             self.reactor.addReader(self)
-        self._handlers[descriptor] = handler
         self._epoll.register(descriptor, WATCHED)
+        self._handlers[descriptor] = handler
 
     def hand_over(self, descriptor: int, handler: Handler) -> None:
         """
@@ -116,7 +117,7 @@ class Poller:
         Close a watched socket.  In the midst of a turn's events its number stays taken
         until they are all dealt with, or one of them could be taken for another socket's.
         """
-        del self._handlers[closing.fileno()]
+        self._handlers.pop(closing.fileno(), None)
         if self._dealing:
             self._closing.append(closing)
         else:

@@ -34,6 +34,9 @@ from socks5d.relay import Origin
 from socks5d.wire.address import Address
 from socks5d.wire.parsed import Parsed, WireError
 
+#: What ends with its client: nobody would be left to be told of the peer.
+_ATTENDED = (Command.BIND, Command.UDP_ASSOCIATE)
+
 T = TypeVar("T")
 Parser = Callable[[bytes], Parsed[Any] | None]
 
@@ -103,8 +106,7 @@ class SOCKSProtocol(ControlConnection):
 
     def advance(self) -> None:
         """See L{ControlConnection}."""
-        if self.eof and self.session.command in (Command.BIND, Command.UDP_ASSOCIATE):
-            # Nobody is left to be told of the peer, and nothing may outlive the client.
+        if self.eof and self.session.command in _ATTENDED:
             self.close(b"", Outcome.CLIENT_LEFT)
         while self._parser is not None and self._then is not None:
             if not self._buffer:
@@ -215,6 +217,9 @@ class SOCKSProtocol(ControlConnection):
         session.handshake = self._consumed
         if command not in session.server.commands:
             self.refuse(Outcome.COMMAND_NOT_SUPPORTED, "switched off")
+            return
+        if self.eof and command in _ATTENDED:
+            self.close(b"", Outcome.CLIENT_LEFT)
             return
         session.deadline(session.server.timeouts.connect, self._request_late)
         errand = Errand(self._carry_out(command, destination), self._request_failed)

@@ -269,14 +269,17 @@ class FastDirection:
         try:
             count = os.splice(self.source.fileno(), pipe.entry, most, flags=_NONBLOCK)
         except (BlockingIOError, InterruptedError):
-            self.readable = False
             self._return_pipe(pipe)
+            # Urgent data stops it in the same way, and not a read.
+            self.readable = self.ending
+            self.bulk = self.bulk and not self.ending
             return
         except OSError as error:
             raise Reset(at_source=True) from error
         if not count:
-            self.ended = True
+            # Whether that is the end, or urgent data before it, a read tells.
             self._return_pipe(pipe)
+            self.bulk = False
             return
         self.octets += count
         pipe.held = count

@@ -11,6 +11,8 @@ from typing import Any, Final
 #: Octets of a datagram that may go together with others.  Those that are sent together are
 #: never fragmented, so larger ones would not get everywhere.  None at all is no size.
 LARGEST: Final = 1200
+#: Datagrams that go together: with their headers no more than fits into one.
+MOST: Final = 48
 
 
 class Together:
@@ -53,7 +55,7 @@ class Together:
             self._send()
             self._one(way, packet)
             return
-        if way is not self._way or len(packet) != self._size:
+        if way is not self._way or len(packet) != self._size or len(self._packets) >= MOST:
             self._send()
             self._way, self._size = way, len(packet)
         self._packets.append(packet)

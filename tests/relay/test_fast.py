@@ -1,7 +1,9 @@
 """The fast relay by itself: on a poller of the test's, whose reactor ends."""
 
+import os
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -15,8 +17,10 @@ from twisted.logger import LogEvent
 from socks5d.net import pipes, poller
 from socks5d.net.poller import BUFFER, IN, Poller
 from socks5d.net.stream import StreamSocket
+from socks5d.relay.direction import LESS, MOST
 from socks5d.relay.fast import FastRelay
-from socks5d.relay.stream import FINISHED, SHUTDOWN
+from socks5d.relay.stream import CLIENT_RESET, FINISHED, SHUTDOWN
+from tests.support.origins import RST_ON_CLOSE
 from tests.support.running import PATIENCE
 
 pytestmark = pytest.mark.skipif(
@@ -290,10 +294,71 @@ class Counted:
         return getattr(self._whole, name)
 
 
-def test_behind_urgent_data_the_end_is_looked_for(scene: Scene) -> None:
+@pytest.mark.parametrize("end", [True, False], ids=["and the end", "and no end"])
+@pytest.mark.parametrize("before", [6, BUFFER, 3 * BUFFER, 400_000])
+def test_what_is_behind_urgent_data_arrives(scene: Scene, before: int, end: bool) -> None:
     between = Between(scene)
-    between.origin.send(b"before")
-    between.origin.send(b"!", socket.MSG_OOB)
-    between.origin.send(b"behind")
-    between.origin.shutdown(socket.SHUT_WR)
-    assert all_of(between.client, between) == b"beforebehind"
+    sent = bytes(n % 251 for n in range(before + 50_000))
+    between.origin.setblocking(True)
+    between.origin.settimeout(PATIENCE)
+    found = b""
+
+    def send() -> None:
+        between.origin.sendall(sent[:before])
+        between.origin.send(b"!", socket.MSG_OOB)
+        between.origin.sendall(sent[before:])
+        if end:
+            between.origin.shutdown(socket.SHUT_WR)
+
+    def receive() -> None:
+        nonlocal found
+        between.turn()
+        with suppress(BlockingIOError):
+            found += between.client.recv(1 << 20)
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    between.until(lambda: len(found) >= len(sent), receive)
+    sending.join(PATIENCE)
+    assert found == sent
+    if end:
+        # And the other way goes on.
+        assert all_of(between.client, between) == b""
+        between.client.send(b"back")
+        between.client.shutdown(socket.SHUT_WR)
+        between.origin.setblocking(False)
+        assert all_of(between.origin, between) == b"back"
+        assert between.ends == [FINISHED]
+
+
+def test_a_connection_that_is_gone_while_it_is_not_read_ends_the_relay(scene: Scene) -> None:
+    between = Between(scene)
+    is_stuck_with_what_it_read(between)
+    between.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
+    between.client.close()
+    between.until(lambda: between.ends, between.turn)
+    assert between.ends == [CLIENT_RESET]
+
+
+@pytest.mark.parametrize("shaking", [True, False])
+def test_bulk_takes_smaller_steps_while_there_are_handshakes(
+    scene: Scene, shaking: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    splice = os.splice
+
+    def noting(source: int, sink: int, count: int, **others: Any) -> int:
+        asked.append((source, count))
+        return splice(source, sink, count, **others)
+
+    monkeypatch.setattr(os, "splice", noting)
+    between = Between(scene)
+    scene.reactor.advance(1)
+    if shaking:
+        _, far = scene.connection()
+        far.send(b"hello")
+    between.turn()
+    waits_for_its_turn(between)
+    between.turn()
+    origin = between.relay.down.source.fileno()
+    assert {count for source, count in asked if source == origin} == {LESS if shaking else MOST}

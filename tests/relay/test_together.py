@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks5d.relay.together import LARGEST, Together
+from socks5d.relay.together import LARGEST, MOST, Together
 
 
 class Sent:
@@ -114,3 +114,16 @@ def test_all_go_in_their_order_and_only_equals_go_together(
     ]
     empty = sum(not packet for turn in turns for _, packet in turn)
     assert len(sent.calls) == len(runs) + empty
+
+
+def test_no_more_than_so_many_go_together() -> None:
+    sent = Sent()
+    sent.together.begin()
+    packet = bytes(LARGEST)
+    for _ in range(2 * MOST + 2):
+        sent.together.add("way", packet)
+    sent.together.end()
+    assert [len(packets) for _, packets in sent.calls] == [MOST, MOST, 2]
+    # With an IPv6 header each, what goes together fits into a datagram.
+    assert MOST * (LARGEST + 22) <= 65_507
+    assert MOST <= 64
