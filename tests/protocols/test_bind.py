@@ -9,9 +9,22 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from zope.interface import implementer
 
 from socks5d.egress import DirectEgress, FixedResolver
-from socks5d.model import Command, Decision, Outcome, Request, Verdict
+from socks5d.interfaces import IAuthenticator, INegotiation
+from socks5d.model import (
+    ANONYMOUS,
+    Authenticated,
+    Client,
+    Command,
+    Decision,
+    Outcome,
+    Request,
+    Step,
+    Verdict,
+)
 from socks5d.parameters import Limits, LocalAddresses, Strangers, Timeouts
 from socks5d.rules import DestinationRules, parse_destination
 from socks5d.wire import socks4, socks5
@@ -364,3 +377,45 @@ def test_all_zeros_are_not_told() -> None:
         with connection, come(reply):
             assert reply.bound.host == ip_address("127.0.0.1")
             assert second(connection, NEW).code == socks5.SUCCEEDED
+
+
+@implementer(IAuthenticator, INegotiation)
+class Slow:
+    """Takes its time."""
+
+    method = socks5.NO_AUTHENTICATION
+    refusal = b""
+
+    def __init__(self) -> None:
+        self.answer: Deferred[Step] = Deferred()
+        self.rest = b""
+
+    def negotiate(self, client: Client) -> INegotiation:
+        return self
+
+    def receive(self, data: bytes) -> Deferred[Step]:
+        return self.answer
+
+
+async def in_some_turns(slow: Slow) -> None:
+    """Let the client in once everything that it has sent has been read."""
+    for _ in range(5):
+        await deferLater(reactor, 0)
+    slow.answer.callback(Authenticated(ANONYMOUS))
+
+
+@pytest.mark.parametrize("command", [socks5.BIND, socks5.UDP_ASSOCIATE])
+def test_nothing_is_opened_for_a_client_that_has_left_before_its_request_was_read(
+    command: int,
+) -> None:
+    slow, seen = Slow(), Observed()
+    with proxy(seen, authenticators=[slow]) as server, client.dial(server) as connection:
+        connection.sendall(b"\x05\x01\x00")
+        assert receive_exactly(connection, 2) == b"\x05\x00"
+        request = socks5.Request(command, Address(ip_address(EXPECTED), 21))
+        connection.sendall(socks5.encode_request(request))
+        connection.shutdown(socket.SHUT_WR)
+        in_reactor(lambda: Deferred.fromCoroutine(in_some_turns(slow)))
+        assert receive_all(connection) == b""
+        assert seen.record().outcome is Outcome.CLIENT_LEFT
+        assert seen.openings == []
