@@ -197,7 +197,8 @@ class ISessionObserver(Interface):
         A session ended.  Called once for every connection of a client, whatever
         became of it.
 
-        @raise Exception: is logged, and hurts nobody.
+        @raise Exception: hurts nobody, and is logged, but again and again only once a
+            minute.
         """
 
 
@@ -208,5 +209,6 @@ class ISessionOpeningObserver(ISessionObserver):
         """
         A request was granted and its relay begins.
 
-        @raise Exception: is logged, and hurts nobody.
+        @raise Exception: hurts nobody, and is logged, but again and again only once a
+            minute.
         """

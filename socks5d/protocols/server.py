@@ -154,7 +154,7 @@ class Server:
             try:
                 opened(made)
             except Exception:  # noqa: BLE001 (a stranger's code)
-                self._complaints.complain("a session observer failed", Failure())
+                self._complaints.complain("a session observer failed at a beginning", Failure())
 
     def ended(self, record: Callable[[], Record]) -> None:
         """
@@ -171,7 +171,7 @@ class Server:
                 try:
                     observer.closed(made)
                 except Exception:  # noqa: BLE001 (a stranger's code)
-                    self._complaints.complain("a session observer failed", Failure())
+                    self._complaints.complain("a session observer failed at an end", Failure())
         # Not before: with the last session a server that stops is gone.
         self.capacity.leave()
 

@@ -38,15 +38,34 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
         return parse
 
+    def some(text: str) -> int:
+        if (number := int(text)) < 1:
+            raise argparse.ArgumentTypeError("at least 1")
+        return number
+
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__)
     add = parser.add_argument
-    add("--rounds", type=int, default=5, metavar="N")
-    add("--seconds", type=float, default=2.0, metavar="S", help="of each measurement")
-    add("--only", type=chosen(MEASUREMENTS), default=list(MEASUREMENTS), metavar="NAME[,NAME]")
-    add("--servers", type=chosen(KINDS), default=list(KINDS), metavar="NAME[,NAME]")
-    add("--rules", type=int, default=1000, metavar="N", help="that socks5d goes through")
-    add("--sessions", type=int, default=10_000, metavar="N", help="idle ones")
-    add("--rows", type=Path, metavar="FILE", help="for the README's table; standard output")
+    names = "NAME[,NAME]"
+    measured, compared = ", ".join(MEASUREMENTS), ", ".join(KINDS)
+    add("--rounds", type=some, default=5, metavar="N", help="in which all are measured; 5")
+    add("--seconds", type=float, default=2.0, metavar="S", help="of each measurement; 2")
+    add(
+        "--only",
+        type=chosen(MEASUREMENTS),
+        default=list(MEASUREMENTS),
+        metavar=names,
+        help=f"what is measured; by default all: {measured}",
+    )
+    add(
+        "--servers",
+        type=chosen(KINDS),
+        default=list(KINDS),
+        metavar=names,
+        help=f"which are compared; by default all: {compared}",
+    )
+    add("--rules", type=some, default=1000, metavar="N", help="that socks5d has; 1000")
+    add("--sessions", type=some, default=10_000, metavar="N", help="idle ones; 10000")
+    add("--rows", type=Path, metavar="FILE", help="for the README's table, not the standard output")
     return parser.parse_args(given)
 
 
