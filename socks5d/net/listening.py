@@ -13,9 +13,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.endpoints import TCP6ServerEndpoint, _TCPServerEndpoint
-from twisted.internet.error import (
-    CannotListenError,
-)
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,

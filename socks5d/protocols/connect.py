@@ -99,8 +99,7 @@ async def _permitted(
     session: Session, request: Asking, addresses: Sequence[IPAddress]
 ) -> dict[IPAddress, str]:
     """
-    @raise Refusal: when none is permitted: as the first says that has a reply of its own,
-        or else the first.
+    @raise Refusal: when none is permitted; with the first plain denial, where there is one.
     """
     permitted: dict[IPAddress, str] = {}
     denial: Decision | None = None

@@ -10,8 +10,7 @@ from socks5d.wire.parsed import Parsed
 
 _NO_METHOD = socks5.encode_selection(socks5.NO_ACCEPTABLE_METHODS)
 _REFUSED_4 = socks4.encode_reply(socks4.REJECTED)
-
-
+#: Made once, for every first octet that there is.
 _VERSIONS = [Parsed(version, 0) for version in range(256)]
 
 

@@ -180,7 +180,7 @@ class Session:
         return Record(
             self.id,
             self._epoch,
-            self.server.clock.seconds() - self._started,
+            self.age(),
             self.client,
             self.version,
             self.method,

@@ -87,7 +87,8 @@ class SOCKSv5(SOCKSProtocol):
     def _select(self, authenticator: IAuthenticator) -> None:
         self.session.method = authenticator.method
         self.send(socks5.encode_selection(authenticator.method))
-        self.ask(self._begun, self._broken, authenticator.negotiate, self.session.client)
+        # A stranger's object may have no such method, which is a failure like any other.
+        self.ask(self._begun, self._broken, lambda: authenticator.negotiate(self.session.client))
 
     def _begun(self, negotiation: INegotiation) -> None:
         self._negotiate(negotiation, self.take_all())
