@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -451,3 +451,16 @@ def test_an_observer_that_raises_hurts_nobody() -> None:
             assert receive_exactly(connection, 1) == b"x"
         assert seen.record().received == 1
         assert len(seen.openings) == 1
+
+
+def test_an_authenticator_that_cannot_negotiate_refuses_its_clients() -> None:
+    class Halfway:
+        method = 0x80
+        refusal = b"\x01\x01"
+
+    seen, halfway = Observed(), cast(IAuthenticator, Halfway())
+    with proxy(seen, authenticators=[halfway]) as server, client.dial(server) as connection:
+        connection.sendall(b"\x05\x01\x80")
+        assert receive_all(connection) == b"\x05\x80\x01\x01"
+        record = seen.record()
+    assert (record.outcome, record.rule) == (Outcome.NOT_AUTHENTICATED, "the authenticator failed")
