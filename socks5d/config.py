@@ -23,6 +23,7 @@ from twisted.cred.checkers import (
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import InvalidAuthType, findCheckerFactories, findCheckerFactory
 
+from socks5d.auth.arguments import ArgumentError
 from socks5d.interfaces import IAuthenticator, IRuleset
 from socks5d.model import Command
 from socks5d.naming import make_authenticator, make_ruleset
@@ -146,6 +147,8 @@ def make_checker(description: str) -> ICredentialsChecker:
         _require_file(argument)
     try:
         checker: ICredentialsChecker = factory.generateChecker(argument)
+    except ArgumentError as error:
+        raise ValueError(f"{kind!r}: {error}; see --help-auth-type {kind}") from None
     except Exception as error:  # noqa: BLE001 (a stranger's code)
         text = str(error) if not argument else f"its argument is wrong ({type(error).__name__})"
         raise ValueError(f"{kind!r}: {text}; see --help-auth-type {kind}") from None

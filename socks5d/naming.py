@@ -10,6 +10,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from attrs import frozen
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.strcred import ICheckerFactory
 from twisted.plugin import IPlugin, getPlugins
 from zope.interface import implementer
 
@@ -56,6 +59,31 @@ class NamedRuleset:
     def ruleset(self, argument: str) -> IRuleset:
         """See L{IRulesetPlugin}."""
         return self.make(argument)
+
+
+@implementer(IPlugin, ICheckerFactory)
+class NamedChecker:
+    """
+    A credentials checker for user names and passwords, for C{--auth} here and in any other
+    application that uses L{twisted.cred.strcred}.
+    """
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def __init__(
+        self, name: str, argument: str, description: str, make: Callable[[str], ICredentialsChecker]
+    ) -> None:
+        """
+        @param name: the word before the colon.
+        @param argument: what stands after it, for a reader.
+        @param description: what it does, in sentences.
+        @param make: makes one of what stood after the colon; may raise
+            L{InvalidAuthArgumentString<twisted.cred.strcred.InvalidAuthArgumentString>}.
+        """
+        self.authType = name
+        self.argStringFormat = argument
+        self.authHelp = description
+        self.generateChecker = make
 
 
 def authenticator_plugins() -> list[IAuthenticatorPlugin]:

@@ -7,7 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from socks5d.egress import FixedResolver, SystemResolver
@@ -81,9 +81,6 @@ class Lookup:
         assert self._over.wait(PATIENCE)
         return self.result
 
-    def cancel(self) -> None:
-        in_reactor(self.deferred.cancel)
-
 
 def resolver(threads: int = 4, lookups: int = 16) -> SystemResolver:
     return SystemResolver(reactor, threads, lookups)
@@ -148,18 +145,6 @@ def test_a_lookup_does_not_hold_up_the_reactor_nor_use_its_threads(hanging: Hang
     assert pending(mine) == 0
 
 
-def test_no_more_names_are_resolved_at_once_than_there_are_threads(hanging: Hanging) -> None:
-    mine = resolver(threads=2)
-    lookups = [Lookup(mine, name) for name in ("a", "b", "c")]
-    hanging.wait_for(2)
-    assert sorted(hanging.names) == [b"a", b"b"]
-    assert pending(mine) == 3
-    hanging.release()
-    assert [lookup.wait() for lookup in lookups] == [[ip_address("192.0.2.1")]] * 3
-    assert len(hanging.threads) == 2
-    assert pending(mine) == 0
-
-
 def test_one_name_more_than_the_limit_is_refused_and_room_comes_back(hanging: Hanging) -> None:
     mine = resolver(threads=1, lookups=2)
     lookups = [Lookup(mine, name) for name in ("a", "b")]
@@ -182,56 +167,6 @@ def test_a_refusal_comes_by_the_deferred_as_the_interface_says(hanging: Hanging)
     assert isinstance(answer, Deferred)
     hanging.release()
     first.wait()
-
-
-def test_a_cancelled_lookup_ends_at_once_and_counts_until_it_is_over(hanging: Hanging) -> None:
-    mine = resolver(threads=1, lookups=2)
-    lookup = Lookup(mine, "a")
-    hanging.wait_for(1)
-    lookup.cancel()
-    assert lookup.wait().check(CancelledError)
-    assert pending(mine) == 1
-    behind = Lookup(mine, "b")
-    hanging.release()
-    assert behind.wait() == [ip_address("192.0.2.1")]
-    # One thread, so the first was over before.
-    assert pending(mine) == 0
-    assert lookup.result.check(CancelledError)
-
-
-def test_a_lookup_that_is_cancelled_before_its_turn_does_no_harm(hanging: Hanging) -> None:
-    mine = resolver(threads=1)
-    first, second, third = (Lookup(mine, name) for name in ("a", "b", "c"))
-    second.cancel()
-    assert second.wait().check(CancelledError)
-    hanging.release()
-    assert first.wait() == third.wait() == [ip_address("192.0.2.1")]
-    assert pending(mine) == 0
-
-
-def test_stopping_does_not_wait_for_a_lookup_that_hangs(hanging: Hanging) -> None:
-    mine = resolver(threads=1)
-    lookup = Lookup(mine, "a")
-    hanging.wait_for(1)
-    in_reactor(mine.stop)
-    assert pending(mine) == 1
-    hanging.release()
-    assert lookup.wait() == [ip_address("192.0.2.1")]
-
-
-def test_stopping_ends_the_threads() -> None:
-    mine = resolver()
-    in_reactor(mine.resolve, "localhost")
-    before = {thread for thread in threading.enumerate() if "socks5d-resolve" in thread.name}
-    in_reactor(mine.stop)
-    after = {thread for thread in threading.enumerate() if "socks5d-resolve" in thread.name}
-    assert len(after) < len(before)
-
-
-def test_stopping_one_that_never_began_is_nothing() -> None:
-    mine = resolver()
-    in_reactor(mine.stop)
-    assert pending(mine) == 0
 
 
 def test_a_fixed_table_answers_what_it_holds_and_nothing_else() -> None:
