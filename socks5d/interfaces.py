@@ -48,6 +48,40 @@ class IEncapsulation(Interface):
         @raise Exception: anything at all ends the session.
         """
 
+    def finish() -> None:
+        """
+        The client sends no more.
+
+        @raise Exception: when what it sent ends in the middle of a message.  Anything at
+            all ends the session, with a reset: what is cut off must not look complete.
+        """
+
+
+class IDatagramEncapsulation(IEncapsulation):
+    """
+    Wraps the datagrams of an association too, each with its header (RFC 1928 section 7).
+    Without it, UDP ASSOCIATE is refused after a sub-negotiation that gave an encapsulation.
+    """
+
+    def encapsulate_datagram(datagram: bytes) -> bytes:
+        """
+        Wrap a datagram for the client.
+
+        @param datagram: header and data.
+        @return: the datagram to send.
+        @raise Exception: anything at all drops this datagram.
+        """
+
+    def decapsulate_datagram(datagram: bytes) -> bytes:
+        """
+        Unwrap a datagram from the client's address, or from somebody who pretends to be
+        there.
+
+        @param datagram: as it came.
+        @return: header and data.
+        @raise Exception: anything at all drops this datagram, without effect.
+        """
+
 
 class INegotiation(Interface):
     """One client's sub-negotiation."""

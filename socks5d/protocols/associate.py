@@ -20,6 +20,7 @@ from socks5d.egress import is_own
 from socks5d.egress.datagram import open_datagram
 from socks5d.egress.failures import NETWORK_ERRORS
 from socks5d.escape import printable
+from socks5d.interfaces import IDatagramEncapsulation
 from socks5d.model import Decision, Outcome, Refusal, Request, Verdict
 from socks5d.protocols.connect import judge, named, permitted_addresses
 from socks5d.protocols.session import Session
@@ -31,7 +32,11 @@ T = TypeVar("T")
 
 
 async def associate(
-    session: Session, announced: Address, control: StreamTransport, ended: Callable[[], None]
+    session: Session,
+    announced: Address,
+    control: StreamTransport,
+    encapsulation: IDatagramEncapsulation | None,
+    ended: Callable[[], None],
 ) -> tuple[Association, Address]:
     """
     Do what a UDP ASSOCIATE request asks for.
@@ -40,6 +45,7 @@ async def associate(
         it does not know.  An address that is not the one it connected from is not what
         comes here (there is a NAT in between), and its port is not either.
     @param control: the control connection.
+    @param encapsulation: wraps the client's datagrams, where that was agreed on.
     @param ended: called once, when the association and its control connection are gone.
     @return: the association, and where the client is to send to.
     @raise Refusal: with the outcome that the client is to be told.
@@ -70,6 +76,7 @@ async def associate(
     try:
         association = Association(
             control=control,
+            encapsulation=encapsulation,
             clock=server.clock,
             client=client,
             port=_port(announced, client),

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from socks5d.bounded import bounded
 from socks5d.errand import Errand
+from socks5d.interfaces import IDatagramEncapsulation
 from socks5d.model import Command, Outcome, Refusal
 from socks5d.parameters import IdentMode
 from socks5d.protocols.associate import associate
@@ -253,10 +254,12 @@ class SOCKSProtocol(ControlConnection):
             raise
 
     async def _associate(self, announced: Address) -> None:
-        if self.encapsulated:
-            # What the method agreed on for the stream says nothing of datagrams yet.
+        encapsulation = self.encapsulation
+        if encapsulation is not None and not IDatagramEncapsulation.providedBy(encapsulation):
             raise Refusal(Outcome.COMMAND_NOT_SUPPORTED, "datagrams cannot be encapsulated")
-        association, bound = await associate(self.session, announced, self.transport, self.carried)
+        association, bound = await associate(
+            self.session, announced, self.transport, encapsulation, self.carried
+        )
         self._waiting = None
         try:
             self.session.opened(bound)

@@ -147,6 +147,8 @@ class ControlConnection(Protocol):
         self.eof = True
         if self.closing:
             self.transport.loseConnection()
+        elif self._encapsulation is not None and not self._finished(self._encapsulation):
+            self.abort(Outcome.MALFORMED, "what the client sent is cut off")
         elif self._carrier is not None:
             self._carrier.client_eof()
         else:
@@ -215,9 +217,17 @@ class ControlConnection(Protocol):
             self._buffer = self._decapsulated(wrapped)
 
     @property
-    def encapsulated(self) -> bool:
-        """Whether what is sent both ways is wrapped."""
-        return self._encapsulation is not None
+    def encapsulation(self) -> IEncapsulation | None:
+        """What wraps all that is sent both ways, if anything does."""
+        return self._encapsulation
+
+    def _finished(self, encapsulation: IEncapsulation) -> bool:
+        """Whether what has come ends where a message does."""
+        try:
+            encapsulation.finish()
+        except Exception:  # noqa: BLE001 (a stranger's code, and a stranger's octets)
+            return False
+        return True
 
     def _decapsulated(self, data: bytes) -> bytes:
         assert self._encapsulation is not None

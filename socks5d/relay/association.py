@@ -27,6 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from socks5d.interfaces import IDatagramEncapsulation
 from socks5d.net import DatagramSocket, is_ours
 from socks5d.net.datagram import ITurns
 from socks5d.parameters import Filtering
@@ -108,6 +109,7 @@ class Association:
         open_socket: Callable[[IPAddress, DatagramProtocol], Deferred[IUDPTransport]],
         broken: Callable[[Failure], None],
         ended: Callable[[], None],
+        encapsulation: IDatagramEncapsulation | None = None,
     ) -> None:
         """
         @param control: the control connection.
@@ -128,12 +130,14 @@ class Association:
         @param open_socket: opens a socket towards an address.
         @param broken: is told of a socket that fails as no network does.
         @param ended: called once, when the control connection and this are gone.
+        @param encapsulation: wraps what is sent to the client, and unwraps what comes from it.
         @raise OSError: when the client's side cannot be opened.
         """
         self._outward = Together(self._send_one, self._send_many)
         self._inward = Together(self._answer_one, self._answer_many)
         self._client_side = open_client_side(Side(self.from_client, self._outward))
         self._control = control
+        self._encapsulation = encapsulation
         self._clock = clock
         self._client = client
         self._port = port
@@ -184,6 +188,8 @@ class Association:
             self._drop()
             return
         try:
+            if self._encapsulation is not None:
+                datagram = _converted(self._encapsulation.decapsulate_datagram, datagram)
             end = header_end(datagram)
         except WireError:
             self._drop()
@@ -360,20 +366,23 @@ class Association:
         self._inward.add(header, data)
 
     def _answer_many(self, header: bytes, datagrams: Sequence[bytes]) -> None:
-        size = len(datagrams[0])
-        pieces = [piece for data in datagrams for piece in (header, data)]
-        if isinstance(self._client_side, DatagramSocket) and self._client_side.write_together(
-            pieces, len(header) + size, self._source
-        ):
-            self.sent += size * len(datagrams)
-        else:
-            for data in datagrams:
-                self._answer_one(header, data)
+        client_side = self._client_side
+        if self._encapsulation is None and isinstance(client_side, DatagramSocket):
+            size = len(datagrams[0])
+            pieces = [piece for data in datagrams for piece in (header, data)]
+            if client_side.write_together(pieces, len(header) + size, self._source):
+                self.sent += size * len(datagrams)
+                return
+        for data in datagrams:
+            self._answer_one(header, data)
 
     def _answer_one(self, header: bytes, data: bytes) -> None:
+        datagram = header + data
         try:
-            self._client_side.write(header + data, self._source)
-        except OSError:
+            if self._encapsulation is not None:
+                datagram = _converted(self._encapsulation.encapsulate_datagram, datagram)
+            self._client_side.write(datagram, self._source)
+        except (OSError, WireError):
             self._drop()
         else:
             self.sent += len(data)
@@ -453,6 +462,20 @@ class Association:
                 transport.stopListening()
             except Exception:  # noqa: BLE001 (the transport may be a stranger's)
                 _log.failure("a socket for datagrams could not be closed")
+
+
+def _converted(convert: Callable[[bytes], bytes], datagram: bytes) -> bytes:
+    """
+    @param convert: one way of an encapsulation.
+    @raise WireError: when it fails.
+    """
+    try:
+        converted = convert(datagram)
+    except Exception:  # noqa: BLE001 (a stranger's code, and a stranger's octets)
+        raise WireError("an encapsulation cannot convert the datagram") from None
+    if not isinstance(converted, bytes):
+        raise WireError("an encapsulation gave something that is no bytes")
+    return converted
 
 
 def _text(host: IPAddress) -> str:

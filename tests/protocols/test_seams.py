@@ -11,11 +11,9 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from socks5d.auth import NoAuthentication
 from socks5d.interfaces import (
     USERID,
     IAuthenticator,
-    IEncapsulation,
     INegotiation,
     IRuleset,
     ISessionOpeningObserver,
@@ -38,7 +36,7 @@ from socks5d.parameters import Limits, Timeouts
 from socks5d.rules import ClientRules, parse_network
 from socks5d.wire import socks5
 from tests.support import client
-from tests.support.origins import echo, origin, receive_all, receive_exactly, reset, until_gone
+from tests.support.origins import echo, origin, receive_all, receive_exactly, reset
 from tests.support.running import Observed, proxy
 
 SECRET = b"a shared secret"
@@ -76,44 +74,6 @@ class ChapNegotiation:
         if hmac.compare_digest(response, hmac.digest(SECRET, CHALLENGE, hashlib.sha256)):
             return Authenticated(Identity("challenged", "chap"), b"\x01\x00", rest)
         return NotAuthenticated(b"\x01\x01", "wrong response")
-
-
-@implementer(IEncapsulation)
-class Framed:
-    """Every message behind its length, and every octet turned over."""
-
-    def __init__(self) -> None:
-        self._got = b""
-
-    def encapsulate(self, data: bytes) -> bytes:
-        return len(data).to_bytes(4, "big") + bytes(octet ^ 0xFF for octet in data)
-
-    def decapsulate(self, data: bytes) -> bytes:
-        self._got += data
-        plain = b""
-        while len(self._got) >= 4:
-            size = int.from_bytes(self._got[:4], "big")
-            if size > 1 << 20:
-                raise ValueError("too long")
-            if len(self._got) < 4 + size:
-                break
-            plain += bytes(octet ^ 0xFF for octet in self._got[4 : 4 + size])
-            self._got = self._got[4 + size :]
-        return plain
-
-
-@implementer(IAuthenticator, INegotiation)
-class Wrapping:
-    """A private method that agrees on an encapsulation at once."""
-
-    method = 0x80
-    refusal = b""
-
-    def negotiate(self, client: Client) -> INegotiation:
-        return self
-
-    def receive(self, data: bytes) -> Step:
-        return Authenticated(Identity("framed", "private"), rest=data, encapsulation=Framed())
 
 
 @implementer(IAuthenticator, INegotiation)
@@ -170,8 +130,6 @@ PERMIT = Decision(Verdict.PERMIT, "all", by_address=True)
 def test_the_strangers_here_provide_the_interfaces() -> None:
     assert verifyObject(IAuthenticator, Chap())
     assert verifyObject(INegotiation, ChapNegotiation())
-    assert verifyObject(IAuthenticator, Wrapping())
-    assert verifyObject(IEncapsulation, Framed())
     assert verifyObject(IRuleset, Deciding(boom))
 
 
@@ -204,81 +162,6 @@ def test_what_a_method_refuses_is_closed_behind_its_own_words() -> None:
         assert receive_exactly(connection, 16) == CHALLENGE
         connection.sendall(b"x" * 32)
         assert receive_all(connection) == b"\x01\x01"
-
-
-@pytest.mark.parametrize("size", [1, 100, 100_000])
-def test_an_encapsulation_wraps_requests_replies_and_both_streams(size: int) -> None:
-    ours = Framed()
-    with (
-        origin(echo) as (host, port),
-        proxy(authenticators=[Wrapping()]) as server,
-        client.dial(server) as connection,
-    ):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        assert client.greet(connection, b"\x80") == 0x80
-        request = socks5.encode_request(socks5.Request(1, client.destination(host, port)))
-        data = bytes(range(256)) * 4
-        wrapped = ours.encapsulate(request) + ours.encapsulate(b"early") + ours.encapsulate(data)
-        for start in range(0, len(wrapped), size):
-            connection.sendall(wrapped[start : start + size])
-        connection.shutdown(socket.SHUT_WR)
-        plain = ours.decapsulate(receive_all(connection))
-        parsed = socks5.parse_reply(plain)
-        assert parsed is not None
-        assert parsed.value.code == socks5.SUCCEEDED
-        assert plain[parsed.end :] == b"early" + data
-
-
-@pytest.mark.parametrize("when", ["before the request", "in the relay"])
-def test_octets_that_cannot_be_decapsulated_end_that_session_alone(when: str) -> None:
-    seen = Observed()
-    with (
-        origin(until_gone) as (host, port),
-        proxy(seen, authenticators=[Wrapping(), NoAuthentication()]) as server,
-        client.dial(server) as connection,
-    ):
-        assert client.greet(connection, b"\x80") == 0x80
-        if when == "in the relay":
-            request = socks5.encode_request(socks5.Request(1, client.destination(host, port)))
-            connection.sendall(Framed().encapsulate(request))
-            receive_exactly(connection, 14)
-        connection.sendall(b"\xff" * 4)
-        with pytest.raises(ConnectionResetError):
-            while connection.recv(100):
-                continue
-        assert seen.record().id
-        with client.dial(server) as another:
-            assert client.greet(another) == 0
-
-
-@pytest.mark.parametrize("broken", ["encapsulate", "decapsulate"])
-@pytest.mark.parametrize("gives", ["raises", "text", None])
-def test_an_encapsulation_that_breaks_ends_its_session(broken: str, gives: Any) -> None:
-    class Broken(Framed):
-        def encapsulate(self, data: bytes) -> Any:
-            return self._gives() if broken == "encapsulate" else super().encapsulate(data)
-
-        def decapsulate(self, data: bytes) -> Any:
-            return self._gives() if broken == "decapsulate" else super().decapsulate(data)
-
-        def _gives(self) -> Any:
-            if gives == "raises":
-                raise ZeroDivisionError
-            return gives
-
-    answer = Authenticated(Identity("x"), encapsulation=Broken())
-    seen = Observed()
-    with (
-        origin(until_gone) as (host, port),
-        proxy(seen, authenticators=[Answering(lambda: answer)]) as server,
-        client.dial(server) as connection,
-    ):
-        assert client.greet(connection, b"\x81") == 0x81
-        request = socks5.encode_request(socks5.Request(1, client.destination(host, port)))
-        connection.sendall(Framed().encapsulate(request))
-        with pytest.raises(ConnectionResetError):
-            connection.recv(1)
-        assert seen.record().id
 
 
 def test_a_claim_that_is_no_text_does_not_cost_a_place() -> None:

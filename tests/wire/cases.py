@@ -14,7 +14,7 @@ import pytest
 from attrs import frozen
 from hypothesis import strategies as st
 
-from socks5d.wire import identline, socks4, socks5, userpass
+from socks5d.wire import gssframe, identline, socks4, socks5, userpass
 from socks5d.wire.address import Address, IPAddress, parse_address
 from socks5d.wire.parsed import Parsed, WireError
 from socks5d.wire.userpass import Credentials
@@ -38,6 +38,7 @@ LONGEST: dict[Parser, int] = {
     socks5.parse_reply: 3 + 1 + 1 + 255 + 2,
     userpass.parse_credentials: 1 + 1 + 255 + 1 + 255,
     userpass.parse_status: 2,
+    gssframe.parse_message: 4 + 65535,
     identline.parse_query: identline.MAX_LINE,
     identline.parse_response: identline.MAX_LINE,
 }
@@ -204,6 +205,15 @@ MESSAGES: tuple[Message, ...] = (
     Message(userpass.parse_status, b"\x01\x00", userpass.SUCCESS),
     Message(userpass.parse_status, b"\x01\x01", userpass.FAILURE),
     Message(userpass.parse_status, b"\x01\xff", 255),
+    Message(gssframe.parse_message, b"\x01\x01\x00\x00", (gssframe.CONTEXT, b"")),
+    Message(gssframe.parse_message, b"\x01\x01\x00\x05token", (gssframe.CONTEXT, b"token")),
+    Message(gssframe.parse_message, b"\x01\x02\x00\x01\x02", (gssframe.PROTECTION, b"\x02")),
+    Message(
+        gssframe.parse_message,
+        b"\x01\x03\x01\x00" + bytes(range(256)),
+        (gssframe.ENCAPSULATED, bytes(range(256))),
+    ),
+    Message(gssframe.parse_message, b"\x01\xff", (gssframe.ABORT, b"")),
     Message(identline.parse_query, b"6191, 23\r\n", (6191, 23)),
     Message(identline.parse_query, b" 1\t,65535 \n", (1, 65535)),
     Message(
@@ -264,6 +274,8 @@ BROKEN: tuple[Broken, ...] = (
     *(Broken(socks5.parse_reply, bytes((5, 0, 0, atyp)), b"") for atyp in (0, 2, 5)),
     *(Broken(userpass.parse_credentials, bytes((ver,)), b"\x01\x01") for ver in (0, 2, 5, 255)),
     *(Broken(userpass.parse_status, bytes((ver,)), b"") for ver in (0, 2, 5)),
+    *(Broken(gssframe.parse_message, bytes((ver,)), b"\x01\xff") for ver in (0, 2, 5, 255)),
+    *(Broken(gssframe.parse_message, bytes((1, mtyp)), b"\x01\xff") for mtyp in (0, 4, 254)),
     *(
         Broken(identline.parse_query, line, b"")
         for line in (b"\n", b"1\r\n", b"0, 1\n", b"1, 65536\n", b"1, 2, 3\n", b"x" * 1000)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks5d.wire import identline, socks4, socks5, userpass
+from socks5d.wire import gssframe, identline, socks4, socks5, userpass
 from tests.wire import cases
 from tests.wire.cases import Broken, Message, Parser
 
@@ -17,6 +17,7 @@ PARSERS: list[Parser] = [
     socks5.parse_reply,
     userpass.parse_credentials,
     userpass.parse_status,
+    gssframe.parse_message,
     identline.parse_query,
     identline.parse_response,
 ]
