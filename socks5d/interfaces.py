@@ -123,6 +123,14 @@ class IAuthenticator(Interface):
         """
 
 
+class IBudgetedAuthenticator(IAuthenticator):
+    """An authenticator whose sub-negotiation takes more than a few octets."""
+
+    octets: int = Attribute(
+        "What the client may send in a sub-negotiation, beyond C{limits.handshake}."
+    )
+
+
 class IAuthenticatorPlugin(Interface):
     """
     Makes an authenticator from a word on the command line or in the file.  A plugin

@@ -12,12 +12,13 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from socks5d.config import ConfigError, Settings
+from socks5d.config import Settings
 from socks5d.escape import one_line
 from socks5d.net.addresses import socket_address
 from socks5d.policy import open_to_strangers
 from socks5d.proxyheader import FilteredEndpoint, endpoint_of
 from socks5d.sessionlog import host_port
+from socks5d.values import ConfigError
 from socks5d.wire.address import UNSPECIFIED, Address
 from socks5d.wire.names import NotAName, canonical
 

@@ -7,15 +7,25 @@ L{IRulesetPlugin}.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from attrs import frozen
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import (
+    ICredentialsChecker,
+    InMemoryUsernamePasswordDatabaseDontUse,
+)
 from twisted.cred.credentials import IUsernamePassword
-from twisted.cred.strcred import ICheckerFactory
+from twisted.cred.strcred import (
+    ICheckerFactory,
+    InvalidAuthType,
+    findCheckerFactories,
+    findCheckerFactory,
+)
 from twisted.plugin import IPlugin, getPlugins
 from zope.interface import implementer
 
+from socks5d.auth.arguments import ArgumentError
 from socks5d.interfaces import IAuthenticator, IAuthenticatorPlugin, IRuleset, IRulesetPlugin
 
 P = TypeVar("P", IAuthenticatorPlugin, IRulesetPlugin)
@@ -112,6 +122,59 @@ def make_ruleset(description: str) -> IRuleset:
     """
     plugin, argument = _find(description, ruleset_plugins())
     return plugin.ruleset(argument)
+
+
+def make_checker(description: str) -> ICredentialsChecker:
+    """
+    @param description: what C{--auth} takes.
+    @raise ValueError: for an unknown checker, one that takes no user names and
+        passwords, or an argument it refuses; what the argument was is not told,
+        for it may hold a password.
+    """
+    kind, _, argument = description.partition(":")
+    try:
+        factory = findCheckerFactory(kind)
+    except InvalidAuthType:
+        known = ", ".join(
+            sorted(
+                each.authType
+                for each in findCheckerFactories()
+                if IUsernamePassword in each.credentialInterfaces
+            )
+        )
+        raise ValueError(f"{kind!r} is no credentials checker; there are {known}") from None
+    if IUsernamePassword not in factory.credentialInterfaces:
+        raise ValueError(f"{kind!r} takes no user name and password")
+    if kind == "file":
+        _require_file(argument)
+    try:
+        checker: ICredentialsChecker = factory.generateChecker(argument)
+    except ArgumentError as error:
+        raise ValueError(f"{kind!r}: {error}; see --help-auth-type {kind}") from None
+    except Exception as error:  # noqa: BLE001 (a stranger's code)
+        text = str(error) if not argument else f"its argument is wrong ({type(error).__name__})"
+        raise ValueError(f"{kind!r}: {text}; see --help-auth-type {kind}") from None
+    if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
+        # Twisted's plugin for "memory" fills it with text, which no client's octets equal.
+        checker.users = {_octets(name): _octets(word) for name, word in checker.users.items()}
+    return checker
+
+
+def _octets(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+
+
+def _require_file(path: str) -> None:
+    if not path:
+        raise ValueError("'file': give the path of a file, as file:/etc/socks5d/passwords")
+    try:
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.count(b":") > 1:
+                    # Twisted's checker would take what stands before it for the password.
+                    raise ValueError(f"'file': {path!r} line {number} has a second colon")
+    except OSError as error:
+        raise ValueError(f"'file': {path!r} cannot be read: {error.strerror}") from None
 
 
 def _find(description: str, plugins: list[P]) -> tuple[P, str]:

@@ -7,9 +7,10 @@ All frozen.  Times are in seconds, sizes in octets.
 from collections.abc import Sequence
 from enum import Enum
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from attrs import field, frozen
-from attrs.validators import ge, gt, le, lt
+from attrs.validators import ge, gt, le, lt, min_len
 
 from socks5d.wire.address import IPAddress
 
@@ -50,6 +51,44 @@ class IdentMode(Enum):
     LOG = "log"
     #: Who is not vouched for is refused.
     REQUIRE = "require"
+
+
+class MessageProtection(Enum):
+    """
+    How messages are protected after GSS-API authentication (RFC 1961 section 4).  The
+    value is the word that settings use.
+    """
+
+    #: Not at all, which the RFC does not have, and curl asks for.
+    NONE = "none"
+    INTEGRITY = "integrity"
+    CONFIDENTIALITY = "confidentiality"
+
+
+@frozen(slots=True, kw_only=True)
+class GSSAPIParameters:
+    """
+    How clients authenticate by the GSS-API.  A value that makes no sense raises ValueError.
+
+    @ivar service: a host-based service, C{rcmd} (of any host whose key there is) or
+        C{rcmd@host.example.org}; or a principal, C{rcmd/host.example.org@EXAMPLE.ORG}.
+    @ivar keytab: the file with its keys; None for what the environment or the system
+        names.
+    @ivar least: the least protection of messages that is taken.
+    @ivar most: the most that is given, whatever a client asks for.  libcurl, since 8.17,
+        asks for confidentiality but has none: it goes on where it is answered "none".
+    @ivar nec: whether a protection level that is not wrapped is taken.
+    @ivar principals: patterns of those that are let in.
+    @ivar names: what principals are called: patterns, each with a name.
+    """
+
+    service: str = field(default="rcmd", validator=min_len(1))
+    keytab: Path | None = None
+    least: MessageProtection = MessageProtection.NONE
+    most: MessageProtection = MessageProtection.CONFIDENTIALITY
+    nec: bool = False
+    principals: Sequence[str] = ("*",)
+    names: Sequence[tuple[str, str]] = ()
 
 
 @frozen(slots=True, kw_only=True)

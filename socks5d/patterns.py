@@ -28,6 +28,43 @@ class NamePatterns:
         return next((text for pieces, text in self._patterns if _matches(pieces, name)), None)
 
 
+class Renaming:
+    """
+    Gives names other names: by patterns, in which at most one C{*} stands for any
+    characters; where the new name has a C{*}, it stands for the same ones.
+    """
+
+    __slots__ = ("_names", "_patterns")
+
+    def __init__(self, names: Iterable[tuple[str, str]]) -> None:
+        """
+        @param names: patterns, each with the new name; the first that matches counts.
+        @raise ValueError: for a C{*} too many.
+        """
+        self._names: dict[str, str] = {}
+        self._patterns: list[tuple[str, str, str]] = []
+        for pattern, name in names:
+            if pattern.count("*") > 1 or name.count("*") > pattern.count("*"):
+                raise ValueError(f"{pattern!r} = {name!r} has a '*' too many")
+            head, star, tail = pattern.partition("*")
+            if star:
+                self._patterns.append((head, tail, name))
+            elif not any(_matches([first, last], pattern) for first, last, _ in self._patterns):
+                # One behind a pattern that matches it never counts.
+                self._names.setdefault(pattern, name)
+
+    def of(self, name: str) -> str:
+        """
+        @return: the new name, or the same where none is given.
+        """
+        if name in self._names:
+            return self._names[name]
+        for head, tail, new in self._patterns:
+            if _matches([head, tail], name):
+                return new.replace("*", name[len(head) : len(name) - len(tail)])
+        return name
+
+
 def _matches(pieces: list[str], name: str) -> bool:
     """
     Whether a name begins with the first piece, ends with the last, and has the others

@@ -5,13 +5,16 @@ from typing import Any
 from attrs import evolve
 
 from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
-from socks5d.config import ConfigError, Settings
+from socks5d.auth.gssapi import GSSAPIAuthenticator
+from socks5d.auth.gsscontext import Acceptor, NoCredentials
+from socks5d.config import Settings
 from socks5d.interfaces import USERID, IAuthenticator, IRuleset, ISessionObserver
-from socks5d.parameters import Limits
+from socks5d.parameters import GSSAPIParameters, Limits, MessageProtection
 from socks5d.rules import Chain, ClientRules, DestinationRules, PermitUnprotected
 from socks5d.rules.chain import PERMIT_UNPROTECTED
 from socks5d.sessionlog import AccessLog, SessionLog, host_port
-from socks5d.wire import socks5
+from socks5d.values import ConfigError
+from socks5d.wire import gssframe, socks5
 from socks5d.wire.address import Address
 
 #: File descriptors for what always is: the log, the poller, listeners, a few to spare.
@@ -19,6 +22,12 @@ RESERVED_DESCRIPTORS = 24
 #: What a session takes: the client's and the destination's.
 DESCRIPTORS_PER_SESSION = 2
 DESCRIPTORS_PER_PIPE = 2
+
+LEVELS = {
+    MessageProtection.NONE: gssframe.NOTHING,
+    MessageProtection.INTEGRITY: gssframe.INTEGRITY,
+    MessageProtection.CONFIDENTIALITY: gssframe.CONFIDENTIALITY,
+}
 
 
 def within_descriptors(limits: Limits, descriptors: int) -> Limits:
@@ -73,10 +82,16 @@ def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator
     Who is let in.  A way to authenticate shuts the ways without: with passwords or
     a plugin's method set up, SOCKS 5 without authentication, and SOCKS 4 unless
     user-ids are listed, are not served.
+
+    @raise ConfigError: when what is set up cannot be had here.
     """
     made = list(settings.authenticators)
     if settings.checkers:
         made.append(PasswordAuthenticator(settings.checkers, reactor, settings.timeouts.decision))
+    if settings.gssapi is not None:
+        # Behind passwords: clients offer them when they have one, and the GSS-API (as curl
+        # does) whether they have a ticket or not.
+        made.append(make_gssapi(settings.gssapi, reactor))
     anonymous = not made
     if anonymous:
         made.append(NoAuthentication())
@@ -87,6 +102,25 @@ def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator
     return made
 
 
+def make_gssapi(parameters: GSSAPIParameters, reactor: Any) -> IAuthenticator:
+    """
+    @raise ConfigError: without the package, or a key of the service.
+    """
+    try:
+        acceptor = Acceptor(parameters.service, parameters.keytab)
+    except NoCredentials as error:
+        raise ConfigError(f"gssapi: service {parameters.service!r}: {error}") from None
+    return GSSAPIAuthenticator(
+        acceptor.context,
+        reactor,
+        least=LEVELS[parameters.least],
+        most=LEVELS[parameters.most],
+        nec=parameters.nec,
+        principals=parameters.principals,
+        names=parameters.names,
+    )
+
+
 def authenticates(settings: Settings) -> bool:
     """Whether nobody gets in without having shown who they are.  A USERID shows nothing."""
     methods = {authenticator.method for authenticator in settings.authenticators}
@@ -94,7 +128,7 @@ def authenticates(settings: Settings) -> bool:
         return False
     if socks5.NO_AUTHENTICATION in methods:
         return False
-    return bool(settings.checkers or methods - {USERID})
+    return bool(settings.checkers or settings.gssapi or methods - {USERID})
 
 
 def open_to_strangers(settings: Settings, host: Address | None) -> str | None:

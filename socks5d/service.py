@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socks5d.bounded import DeadlinePassed, bounded
-from socks5d.config import ConfigError, Settings
+from socks5d.config import Settings
 from socks5d.egress import DirectEgress, is_own
 from socks5d.interfaces import ISessionObserver
 from socks5d.listening import accepted_address, announce, cannot_start, complain, make_endpoint
@@ -24,6 +24,7 @@ from socks5d.protocols.ident import IdentLookups
 from socks5d.protocols.shares import IShares
 from socks5d.rules import Protection
 from socks5d.signals import fail_in_order
+from socks5d.values import ConfigError
 from socks5d.wire import socks4, socks5
 
 #: How long sessions that are ended at shutdown get to be gone, in seconds.

@@ -14,7 +14,7 @@ from twisted.cred.strcred import AuthOptionMixin
 from twisted.python import usage
 
 from socks5d import __version__
-from socks5d.config import ConfigError, Item, Settings, make_settings, read_file
+from socks5d.config import Settings, make_settings, read_file
 from socks5d.escape import one_line
 from socks5d.memory import settle
 from socks5d.naming import authenticator_plugins, ruleset_plugins
@@ -22,6 +22,7 @@ from socks5d.policy import make_observers
 from socks5d.service import SOCKSService
 from socks5d.sessionlog import AccessLog
 from socks5d.signals import end_in_order, on_hang_up
+from socks5d.values import ConfigError, Item
 from socks5d.workers.supervisor import Supervisor
 
 
@@ -65,6 +66,15 @@ class Options(usage.Options, AuthOptionMixin):
     def opt_authenticator(self, authenticator: str) -> None:
         """Offer the method of this authenticator too, NAME[:ARGUMENT]; repeatable."""
         self._add("authenticator", authenticator)
+
+    def opt_gssapi_service(self, name: str) -> None:
+        """Authenticate SOCKS 5 clients by the GSS-API (Kerberos), as this service, host-based or
+        a principal; --gssapi-nec alone means rcmd."""
+        self._items.append(("gssapi", Item("--gssapi-service", {"service": name})))
+
+    def opt_gssapi_nec(self) -> None:
+        """Take GSS-API protection levels that are not wrapped, too, as NEC's clients send them."""
+        self._items.append(("gssapi", Item("--gssapi-nec", {"nec": True})))
 
     def opt_ruleset(self, ruleset: str) -> None:
         """Ask this ruleset, NAME[:ARGUMENT], after every deny; repeatable."""

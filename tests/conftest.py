@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -9,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs
 
 from tests.support import running
+from tests.support.kerberos import Realm
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
@@ -37,3 +40,27 @@ def logs() -> Iterator[Sequence[LogEvent]]:
     """What is logged meanwhile."""
     with capturedLogs() as captured:
         yield captured
+
+
+@pytest.fixture(scope="session")
+def realm() -> Iterator[Realm]:
+    """A Kerberos realm whose KDC runs; this process, and those it starts, know it."""
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        made = Realm(Path(folder))
+        for name, value in made.environment.items():
+            patch.setenv(name, value)
+        with made.running():
+            yield made
+
+
+@pytest.fixture(scope="session")
+def keytab(realm: Realm) -> Path:
+    """The keys of rcmd/localhost."""
+    return realm.keytab("rcmd/localhost")
+
+
+@pytest.fixture(scope="session")
+def tickets(realm: Realm) -> str:
+    """The credential cache of ann, with a ticket-granting ticket."""
+    realm.add_user("ann")
+    return realm.tickets("ann")

@@ -13,27 +13,22 @@ from twisted.cred.strcred import ICheckerFactory
 from zope.interface import implementer
 
 from socks5d.auth import AnyUserID, NoAuthentication
-from socks5d.config import (
-    DEFAULT_LISTEN,
-    KEYS,
-    ConfigError,
-    Item,
-    Settings,
-    make_checker,
-    make_settings,
-    read_file,
-)
+from socks5d.config import DEFAULT_LISTEN, KEYS, Settings, make_settings, read_file
 from socks5d.model import Command
+from socks5d.naming import make_checker
 from socks5d.parameters import (
     Filtering,
+    GSSAPIParameters,
     IdentMode,
     Limits,
     LocalAddresses,
+    MessageProtection,
     Strangers,
     Timeouts,
     UDPParameters,
 )
 from socks5d.rules import PermitUnprotected, parse_destination, parse_network
+from socks5d.values import ConfigError, Item
 
 EVERYTHING = """
 listen = ["tcp:1080:interface=127.0.0.1", "tcp:1081:interface=\\\\:\\\\:1"]
@@ -66,6 +61,18 @@ access_log = "/var/log/socks5d.json"
 socks4 = false
 socks5 = true
 workers = 2
+
+[gssapi]
+service = "rcmd@proxy.example.org"
+keytab = "/etc/socks5d/keytab"
+least = "integrity"
+most = "integrity"
+nec = true
+principals = ["*@EXAMPLE.ORG", "eve@EXAMPLE.NET"]
+
+[gssapi.names]
+"ann/admin@EXAMPLE.ORG" = "root"
+"*@EXAMPLE.ORG" = "*"
 
 [timeouts]
 handshake = 1
@@ -122,6 +129,15 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
     assert [type(each) for each in made.authenticators] == [NoAuthentication, AnyUserID]
     assert [type(each) for each in made.rulesets] == [PermitUnprotected]
     assert [ICredentialsChecker.providedBy(each) for each in made.checkers] == [True]
+    assert made.gssapi == GSSAPIParameters(
+        service="rcmd@proxy.example.org",
+        keytab=Path("/etc/socks5d/keytab"),
+        least=MessageProtection.INTEGRITY,
+        most=MessageProtection.INTEGRITY,
+        nec=True,
+        principals=["*@EXAMPLE.ORG", "eve@EXAMPLE.NET"],
+        names=(("ann/admin@EXAMPLE.ORG", "root"), ("*@EXAMPLE.ORG", "*")),
+    )
     assert made.allow == (parse_destination("*"), parse_destination("127.0.0.1:80"))
     assert made.deny == (parse_destination("*.example.com"), parse_destination("10.0.0.0/8"))
     assert made.allow_from == (ip_network("192.0.2.0/24"),)
@@ -180,6 +196,7 @@ def test_this_file_has_every_key_there_is(tmp_path: Path) -> None:
     content = dict(read_file(path))
     assert set(content) == set(KEYS)
     assert set(content["timeouts"].value) == {each.name for each in fields(Timeouts)}
+    assert set(content["gssapi"].value) == {each.name for each in fields(GSSAPIParameters)}
     assert set(content["limits"].value) == {each.name for each in fields(Limits)}
 
 
@@ -399,7 +416,7 @@ class Echo:
 def test_a_checker_that_tells_its_argument_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch, secret: str
 ) -> None:
-    monkeypatch.setattr("socks5d.config.findCheckerFactory", lambda kind: Echo())
+    monkeypatch.setattr("socks5d.naming.findCheckerFactory", lambda kind: Echo())
     with pytest.raises(ValueError, match="'echo': ") as caught:
         make_checker(f"echo:{secret}")
     assert "sesame" not in str(caught.value)
@@ -443,3 +460,36 @@ def test_where_it_cannot_be_told_which_it_may_use_all_count(
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     assert make_settings([("workers", Item("--workers", "auto"))]).workers == workers
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("gssapi = 1", "gssapi: must be a table"),
+        ("[gssapi]\nservise = 'x'", "gssapi.servise: unknown key; there are service, keytab,"),
+        ("[gssapi]\nservice = ''", "gssapi.service: must be a text that is not empty"),
+        ("[gssapi]\nleast = 2", "gssapi.least: must be 'none', 'integrity' or"),
+        ("[gssapi]\nleast = 'integrity'\nmost = 'none'", "gssapi: least must not be more than"),
+        ("[gssapi]\nnec = 'yes'", "gssapi.nec: must be true or false"),
+        ("[gssapi]\nprincipals = [1]", "gssapi.principals: must be a text or a list of texts"),
+        ("[gssapi]\nnames = ['a']", "gssapi.names: must be a table"),
+        ("[gssapi.names]\na = 1", "gssapi.names.a: must be a text that is not empty"),
+        ("[gssapi.names]\na = '*'", "gssapi: 'a' = '*' has a '*' too many"),
+    ],
+)
+def test_a_wrong_gssapi_table_is_told(tmp_path: Path, text: str, problem: str) -> None:
+    assert f"socks5d.toml: {problem}" in complaint(tmp_path, text)
+
+
+def test_options_of_gssapi_add_to_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "socks5d.toml"
+    path.write_text("[gssapi]\nservice = 'host'\nleast = 'confidentiality'\n")
+    options = [
+        ("gssapi", Item("--gssapi-service", {"service": "rcmd@here"})),
+        ("gssapi", Item("--gssapi-nec", {"nec": True})),
+    ]
+    made = make_settings([*read_file(path), *options])
+    least = MessageProtection.CONFIDENTIALITY
+    assert made.gssapi == GSSAPIParameters(service="rcmd@here", nec=True, least=least)
+    assert make_settings(options[1:]).gssapi == GSSAPIParameters(service="rcmd", nec=True)
+    assert make_settings([]).gssapi is None

@@ -12,7 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent, formatEvent
 from twisted.python.failure import Failure
 
-from socks5d.config import ConfigError, Settings, make_checker
+from socks5d.config import Settings
 from socks5d.listening import (
     StartupError,
     accepted_address,
@@ -22,7 +22,9 @@ from socks5d.listening import (
     listening_address,
     make_endpoint,
 )
+from socks5d.naming import make_checker
 from socks5d.rules import parse_network
+from socks5d.values import ConfigError
 from socks5d.wire.address import Address
 from tests.support.client import destination
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from socks5d.patterns import NamePatterns
+from socks5d.patterns import NamePatterns, Renaming
 
 # Few characters, so that names and patterns meet; some mean more to a regular expression.
 _CHARACTERS = ["a", "b", ".", "\\", "[", "\n", "\udcff"]
@@ -135,3 +135,41 @@ def test_no_name_is_walked_twice(stars: int, tail: str) -> None:
     assert len(name.walks) <= pattern.count("*")
     starts = [start for start, _ in name.walks]
     assert starts == sorted(set(starts))
+
+
+RENAMING = Renaming(
+    [
+        ("ann/admin@HERE", "root"),
+        ("*@HERE", "*"),
+        ("host/*", "machine *"),
+        ("late@HERE", "never"),
+        ("*", "guest"),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "new"),
+    [
+        ("ann/admin@HERE", "root"),
+        ("ann@HERE", "ann"),
+        ("@HERE", ""),
+        ("host/a@THERE", "machine a@THERE"),
+        ("host/a@HERE", "host/a"),
+        ("late@HERE", "late"),
+        ("ann@THERE", "guest"),
+        ("HERE", "guest"),
+    ],
+)
+def test_the_first_pattern_that_matches_gives_the_new_name(name: str, new: str) -> None:
+    assert RENAMING.of(name) == new
+
+
+def test_a_name_that_nothing_matches_stays() -> None:
+    assert Renaming([("a", "b"), ("*.x", "y")]).of("c") == "c"
+
+
+@pytest.mark.parametrize(("pattern", "new"), [("**", "x"), ("a*b*", "x"), ("a", "*"), ("*", "**")])
+def test_a_star_too_many_is_an_error(pattern: str, new: str) -> None:
+    with pytest.raises(ValueError, match=r"has a '\*' too many"):
+        Renaming([(pattern, new)])

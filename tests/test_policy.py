@@ -7,8 +7,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 
 from socks5d.auth import AnyUserID, NoAuthentication
-from socks5d.config import ConfigError, Settings, make_checker
+from socks5d.config import Settings
 from socks5d.interfaces import USERID
+from socks5d.naming import make_checker
 from socks5d.parameters import Limits
 from socks5d.policy import (
     authenticates,
@@ -20,6 +21,7 @@ from socks5d.policy import (
 )
 from socks5d.rules import PermitUnprotected, parse_destination
 from socks5d.sessionlog import AccessLog, SessionLog
+from socks5d.values import ConfigError
 from tests.protocols.test_seams import Answering, Chap
 
 PASSWORD = (make_checker("memory:ann:secret"),)

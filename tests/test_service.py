@@ -16,9 +16,10 @@ from twisted.logger import LogEvent
 from zope.interface import implementer
 
 from socks5d import service as service_module
-from socks5d.config import ConfigError, Settings
+from socks5d.config import Settings
 from socks5d.net import StreamServerEndpoint, poller
 from socks5d.service import SOCKSService
+from socks5d.values import ConfigError
 
 
 def test_an_open_proxy_is_not_made() -> None:

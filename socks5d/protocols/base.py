@@ -129,7 +129,7 @@ class SOCKSProtocol(ControlConnection):
             then(value)
 
     def _need_more(self) -> None:
-        if self._consumed + len(self._buffer) > self.session.server.limits.handshake:
+        if self._consumed + len(self._buffer) > self.session.budget():
             self.refuse(Outcome.OVER_BUDGET)
         elif self.eof:
             # The message that is expected will not come any more.

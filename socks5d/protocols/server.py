@@ -9,7 +9,13 @@ from twisted.python.failure import Failure
 
 from socks5d.bounded import Complaints, bounded
 from socks5d.deadlines import deadlines_of
-from socks5d.interfaces import USERID, IAuthenticator, IEgress, ISessionObserver
+from socks5d.interfaces import (
+    USERID,
+    IAuthenticator,
+    IBudgetedAuthenticator,
+    IEgress,
+    ISessionObserver,
+)
 from socks5d.model import Client, Command, Opened, Record
 from socks5d.parameters import IdentMode, Limits, Strangers, Timeouts, UDPParameters
 from socks5d.protocols.capacity import Capacity
@@ -82,6 +88,8 @@ class Server:
         self._opening = tuple(each.opened for each in self._observers if hasattr(each, "opened"))
         self._complaints = Complaints(clock, self._log)
         self._authenticators: dict[int, IAuthenticator] = {}
+        #: What the sub-negotiations of some of them may take.
+        self._octets: dict[int | None, int] = {}
         for authenticator in authenticators:
             method = authenticator.method
             if method in self._authenticators:
@@ -90,6 +98,8 @@ class Server:
             if method != USERID and not 0 <= method <= 254:
                 raise ValueError(f"no SOCKS 5 method: {method}")
             self._authenticators[method] = authenticator
+            if IBudgetedAuthenticator.providedBy(authenticator):
+                self._octets[method] = authenticator.octets
 
     def choose(self, offered: bytes) -> IAuthenticator | None:
         """
@@ -107,6 +117,13 @@ class Server:
         @return: what to send to a client whose authenticator failed.
         """
         return b"" if method is None else self._authenticators[method].refusal
+
+    def budget(self, method: int | None) -> int:
+        """
+        @param method: the one that was chosen; None while none was.
+        @return: octets that a client may send before its request is complete.
+        """
+        return self.limits.handshake + self._octets.get(method, 0)
 
     def userid_authenticator(self) -> IAuthenticator | None:
         """

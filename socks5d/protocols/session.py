@@ -113,6 +113,10 @@ class Session:
             self._deadline.cancel()
             self._deadline = None
 
+    def budget(self) -> int:
+        """Octets that the client may send before its request is complete."""
+        return self.server.budget(self.method)
+
     def age(self) -> float:
         """Seconds since the client connected."""
         return self.server.clock.seconds() - self._started

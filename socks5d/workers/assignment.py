@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import asdict, frozen
 
-from socks5d.config import Item
+from socks5d.values import Item
 
 # The descriptors of a worker.
 CHANNEL_IN: Final = 3

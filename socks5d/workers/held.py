@@ -8,10 +8,11 @@ from typing import Any
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
-from socks5d.config import ConfigError, Settings
+from socks5d.config import Settings
 from socks5d.listening import accepted_address, announce, make_endpoint
 from socks5d.net import StreamServerEndpoint, faster
 from socks5d.net.addresses import endpoint_address
+from socks5d.values import ConfigError
 
 
 class _Nobody(Factory):

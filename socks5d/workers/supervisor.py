@@ -17,12 +17,13 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from socks5d.config import Item, Settings
+from socks5d.config import Settings
 from socks5d.listening import cannot_start, complain
 from socks5d.net.ours import ROW
 from socks5d.service import SOCKSService
 from socks5d.sessionlog import AccessLog
 from socks5d.signals import fail_in_order
+from socks5d.values import Item
 from socks5d.workers.assignment import (
     ACCESS_LOG,
     ASSIGNMENT,

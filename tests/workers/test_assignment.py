@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from socks5d.config import Item, make_settings, read_file
+from socks5d.config import make_settings, read_file
+from socks5d.values import Item
 from socks5d.workers.assignment import LISTENERS, Assignment, nameless_file
 
 VALUES = st.recursive(

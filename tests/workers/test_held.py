@@ -14,8 +14,9 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import LogEvent, formatEvent
 from zope.interface import implementer
 
-from socks5d.config import ConfigError, Settings
+from socks5d.config import Settings
 from socks5d.net import StreamServerEndpoint, poller
+from socks5d.values import ConfigError
 from socks5d.workers import held as held_module
 from socks5d.workers.held import HeldListener, hold
 from tests.support.running import in_reactor, reactor

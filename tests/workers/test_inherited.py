@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from twisted.internet.protocol import Factory, Protocol
 
-from socks5d.config import ConfigError, Settings
+from socks5d.config import Settings
 from socks5d.net.listening import AdoptedStreamServerEndpoint
+from socks5d.values import ConfigError
 from socks5d.workers.inherited import InheritingReactor, inherited_endpoint
 from tests.program.certificates import make_certificate
 from tests.support.lanes import lane

@@ -18,13 +18,14 @@ from twisted.logger import LogEvent, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
-from socks5d.config import ConfigError, Item, Settings
+from socks5d.config import Settings
 from socks5d.listening import StartupError
 from socks5d.naming import make_authenticator
 from socks5d.net import available
 from socks5d.net.ours import ROW
 from socks5d.parameters import Limits, Timeouts
 from socks5d.sessionlog import AccessLog
+from socks5d.values import ConfigError, Item
 from socks5d.workers import supervisor as supervisor_module
 from socks5d.workers.assignment import (
     ACCESS_LOG,
