@@ -14,6 +14,7 @@ from zope.interface.verify import verifyObject
 from socks5d.interfaces import (
     USERID,
     IAuthenticator,
+    IBudgetedAuthenticator,
     INegotiation,
     IRuleset,
     ISessionOpeningObserver,
@@ -347,3 +348,24 @@ def test_an_authenticator_that_cannot_negotiate_refuses_its_clients() -> None:
         assert receive_all(connection) == b"\x05\x80\x01\x01"
         record = seen.record()
     assert (record.outcome, record.rule) == (Outcome.NOT_AUTHENTICATED, "the authenticator failed")
+
+
+@implementer(IBudgetedAuthenticator)
+class Roomy(Endless):
+    """Never has enough, and says how much it may come to."""
+
+    octets = 50_000
+
+
+@pytest.mark.parametrize(("ours", "budget"), [(Endless(), 8192), (Roomy(), 58_192)])
+def test_a_sub_negotiation_may_take_what_its_authenticator_says(ours: Any, budget: int) -> None:
+    seen = Observed()
+    with proxy(seen, authenticators=[ours]) as server, client.dial(server) as connection:
+        assert client.greet(connection, b"\x80") == 0x80
+        connection.sendall(bytes(budget - 3))
+        connection.sendall(b"x")
+        assert receive_all(connection) == b""
+        connection.close()
+        record = seen.record()
+        assert record.outcome is Outcome.OVER_BUDGET
+        assert record.handshake == budget + 1

@@ -1,0 +1,78 @@
+"""GSS-API in a server: a call that blocks holds up nobody else."""
+
+import threading
+
+from socks5d.auth import NoAuthentication
+from socks5d.auth.gssapi import GSSAPIAuthenticator
+from socks5d.auth.gsscontext import NotEstablished
+from socks5d.model import Outcome
+from socks5d.parameters import Timeouts
+from socks5d.wire.gssframe import CONTEXT, encode_message
+from tests.support import client
+from tests.support.origins import echo, origin, receive_all, receive_exactly
+from tests.support.running import PATIENCE, Observed, proxy, reactor
+
+
+class Hanging:
+    """A context whose step hangs until it is released, and then fails."""
+
+    complete = False
+    principal = None
+    integrity = confidentiality = True
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.released = threading.Event()
+
+    def step(self, token: bytes) -> bytes:
+        self.begun.set()
+        assert self.released.wait(PATIENCE)
+        raise NotEstablished("no")
+
+    def wrap(self, data: bytes, confidential: bool) -> bytes:
+        raise AssertionError("nothing is established")
+
+    def unwrap(self, token: bytes) -> tuple[bytes, bool]:
+        raise AssertionError("nothing is established")
+
+    def room(self, token: int, confidential: bool) -> int:
+        raise AssertionError("nothing is established")
+
+
+def test_a_step_that_hangs_holds_up_its_own_client_alone() -> None:
+    context = Hanging()
+    ours = [GSSAPIAuthenticator(lambda: context, reactor), NoAuthentication()]
+    with (
+        origin(echo) as (host, port),
+        proxy(authenticators=ours) as server,
+        client.dial(server) as held_up,
+        client.dial(server) as other,
+    ):
+        assert client.greet(held_up, b"\x01") == 1
+        held_up.sendall(encode_message(CONTEXT, b"token"))
+        assert context.begun.wait(PATIENCE)
+        client.greet(other)
+        assert client.request5(other, client.destination(host, port)).code == 0
+        other.sendall(b"served meanwhile")
+        assert receive_exactly(other, 16) == b"served meanwhile"
+        context.released.set()
+        assert receive_all(held_up) == b"\x01\xff"
+
+
+def test_a_step_that_takes_too_long_is_an_abort() -> None:
+    context = Hanging()
+    seen = Observed()
+    with (
+        proxy(
+            seen,
+            authenticators=[GSSAPIAuthenticator(lambda: context, reactor)],
+            timeouts=Timeouts(decision=0.1),
+        ) as server,
+        client.dial(server) as held_up,
+    ):
+        assert client.greet(held_up, b"\x01") == 1
+        held_up.sendall(encode_message(CONTEXT, b"token"))
+        assert receive_all(held_up) == b"\x01\xff"
+        held_up.close()
+        assert seen.record().outcome is Outcome.NOT_AUTHENTICATED
+        context.released.set()
