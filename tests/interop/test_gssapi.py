@@ -1,8 +1,8 @@
 """
 libcurl with the GSS-API, as pycurl brings it.
 
-Debian's own curl is not among these: from 7.69 on its state machine takes a context that is
-established for an unknown method, whatever the server is.
+Debian 12's own curl, 7.88, is not among these: it takes a context that is established for an
+unknown method, whatever the server is.
 """
 
 import subprocess

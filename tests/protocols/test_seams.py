@@ -346,6 +346,7 @@ def test_an_authenticator_that_cannot_negotiate_refuses_its_clients() -> None:
     with proxy(seen, authenticators=[halfway]) as server, client.dial(server) as connection:
         connection.sendall(b"\x05\x01\x80")
         assert receive_all(connection) == b"\x05\x80\x01\x01"
+        connection.close()
         record = seen.record()
     assert (record.outcome, record.rule) == (Outcome.NOT_AUTHENTICATED, "the authenticator failed")
 
