@@ -68,12 +68,11 @@ class Options(usage.Options, AuthOptionMixin):
         self._add("authenticator", authenticator)
 
     def opt_gssapi_service(self, name: str) -> None:
-        """Authenticate SOCKS 5 clients by the GSS-API (Kerberos), as this service, host-based or
-        a principal; --gssapi-nec alone means rcmd."""
+        """Authenticate SOCKS 5 clients by the GSS-API (Kerberos), as this service."""
         self._items.append(("gssapi", Item("--gssapi-service", {"service": name})))
 
     def opt_gssapi_nec(self) -> None:
-        """Take GSS-API protection levels that are not wrapped, too, as NEC's clients send them."""
+        """Take GSS-API protection levels that are not wrapped, too; the service is rcmd."""
         self._items.append(("gssapi", Item("--gssapi-nec", {"nec": True})))
 
     def opt_ruleset(self, ruleset: str) -> None:

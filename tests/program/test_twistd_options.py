@@ -36,6 +36,8 @@ OPTIONS = [
     "allow-from",
     "deny-from",
     "userid",
+    "gssapi-service",
+    "gssapi-nec",
     "ident",
     "ident-port",
     "access-log",
