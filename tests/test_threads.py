@@ -2,13 +2,12 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 
 from socks5d.threads import Overloaded, Threads
-from tests.support.running import PATIENCE, in_reactor, reactor
+from tests.support.running import PATIENCE, Started, in_reactor, reactor
 
 
 class Hanging:
@@ -46,30 +45,6 @@ def hanging() -> Iterator[Hanging]:
     job.released.set()
 
 
-class Running:
-    """A job that goes on while the test does."""
-
-    def __init__(self, threads: Threads, job: Any) -> None:
-        self._over = threading.Event()
-        self.result: Any = None
-        self.deferred: Deferred[Any] = in_reactor(self._begin, threads, job)[0]
-
-    def _begin(self, threads: Threads, job: Any) -> list[Deferred[Any]]:
-        # In a list, which blockingCallFromThread does not wait for.
-        return [threads.run(job).addBoth(self._end)]
-
-    def _end(self, result: object) -> None:
-        self.result = result
-        self._over.set()
-
-    def wait(self) -> Any:
-        assert self._over.wait(PATIENCE)
-        return self.result
-
-    def cancel(self) -> None:
-        in_reactor(self.deferred.cancel)
-
-
 def some(threads: int = 4, jobs: int = 16) -> Threads:
     return Threads(reactor, "socks5d-test", threads=threads, jobs=jobs)
 
@@ -89,7 +64,7 @@ def test_a_result_and_a_failure_come_back() -> None:
 
 def test_no_more_run_at_once_than_there_are_threads(hanging: Hanging) -> None:
     mine = some(threads=2)
-    jobs = [Running(mine, hanging) for _ in range(3)]
+    jobs = [Started(mine.run, hanging) for _ in range(3)]
     hanging.wait_for(2)
     assert (hanging.calls, pending(mine)) == (2, 3)
     hanging.released.set()
@@ -101,20 +76,20 @@ def test_no_more_run_at_once_than_there_are_threads(hanging: Hanging) -> None:
 
 def test_one_more_than_the_limit_is_refused_and_room_comes_back(hanging: Hanging) -> None:
     mine = some(threads=1, jobs=2)
-    jobs = [Running(mine, hanging) for _ in range(2)]
-    assert Running(mine, hanging).wait().check(Overloaded)
+    jobs = [Started(mine.run, hanging) for _ in range(2)]
+    assert Started(mine.run, hanging).wait().check(Overloaded)
     assert pending(mine) == 2
     hanging.released.set()
     for job in jobs:
         job.wait()
-    assert Running(mine, hanging).wait() == "done"
+    assert Started(mine.run, hanging).wait() == "done"
 
 
 def test_limits_can_be_set_later(hanging: Hanging) -> None:
     mine = some(threads=4, jobs=4)
     in_reactor(lambda: mine.limit(threads=1, jobs=2))
-    jobs = [Running(mine, hanging) for _ in range(2)]
-    assert Running(mine, hanging).wait().check(Overloaded)
+    jobs = [Started(mine.run, hanging) for _ in range(2)]
+    assert Started(mine.run, hanging).wait().check(Overloaded)
     hanging.wait_for(1)
     hanging.released.set()
     assert [job.wait() for job in jobs] == ["done"] * 2
@@ -123,12 +98,12 @@ def test_limits_can_be_set_later(hanging: Hanging) -> None:
 
 def test_a_cancelled_job_ends_at_once_and_counts_until_it_is_over(hanging: Hanging) -> None:
     mine = some(threads=1, jobs=2)
-    job = Running(mine, hanging)
+    job = Started(mine.run, hanging)
     hanging.wait_for(1)
     job.cancel()
     assert job.wait().check(CancelledError)
     assert pending(mine) == 1
-    behind = Running(mine, hanging)
+    behind = Started(mine.run, hanging)
     hanging.released.set()
     assert behind.wait() == "done"
     # One thread, so the first was over before.
@@ -138,7 +113,7 @@ def test_a_cancelled_job_ends_at_once_and_counts_until_it_is_over(hanging: Hangi
 
 def test_a_job_that_is_cancelled_before_its_turn_is_not_called(hanging: Hanging) -> None:
     mine = some(threads=1)
-    first, second, third = (Running(mine, hanging) for _ in range(3))
+    first, second, third = (Started(mine.run, hanging) for _ in range(3))
     second.cancel()
     assert second.wait().check(CancelledError)
     hanging.released.set()
@@ -148,7 +123,7 @@ def test_a_job_that_is_cancelled_before_its_turn_is_not_called(hanging: Hanging)
 
 def test_stopping_does_not_wait_for_a_job_that_hangs(hanging: Hanging) -> None:
     mine = some(threads=1)
-    job = Running(mine, hanging)
+    job = Started(mine.run, hanging)
     hanging.wait_for(1)
     in_reactor(mine.stop)
     assert pending(mine) == 1
@@ -158,7 +133,7 @@ def test_stopping_does_not_wait_for_a_job_that_hangs(hanging: Hanging) -> None:
 
 def test_stopping_ends_the_threads(hanging: Hanging) -> None:
     mine = some()
-    job = Running(mine, hanging)
+    job = Started(mine.run, hanging)
     hanging.released.set()
     job.wait()
     in_reactor(mine.stop)

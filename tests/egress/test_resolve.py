@@ -14,7 +14,7 @@ from socks5d.egress import FixedResolver, SystemResolver
 from socks5d.egress.resolve import lookup_name
 from socks5d.model import Outcome, Refusal
 from socks5d.wire.address import IPAddress
-from tests.support.running import PATIENCE, in_reactor, reactor
+from tests.support.running import PATIENCE, Started, in_reactor, reactor
 
 LOOPBACK = {ip_address("127.0.0.1"), ip_address("::1")}
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))]
@@ -58,28 +58,6 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
     monkeypatch.setattr(socket, "getaddrinfo", fake)
     yield fake
     fake.release()
-
-
-class Lookup:
-    """A lookup that goes on while the test does."""
-
-    def __init__(self, resolver: SystemResolver, name: str) -> None:
-        self._over = threading.Event()
-        self.result: Any = None
-        self.deferred: Deferred[Any] = in_reactor(self._begin, resolver, name)[0]
-
-    def _begin(self, resolver: SystemResolver, name: str) -> list[Deferred[Any]]:
-        deferred: Deferred[Any] = maybeDeferred(resolver.resolve, name)
-        deferred.addBoth(self._end)
-        return [deferred]
-
-    def _end(self, result: object) -> None:
-        self.result = result
-        self._over.set()
-
-    def wait(self) -> Any:
-        assert self._over.wait(PATIENCE)
-        return self.result
 
 
 def resolver(threads: int = 4, lookups: int = 16) -> SystemResolver:
@@ -135,7 +113,7 @@ def test_addresses_come_in_order_each_once_and_mapped_ones_as_ipv4(
 
 def test_a_lookup_does_not_hold_up_the_reactor_nor_use_its_threads(hanging: Hanging) -> None:
     mine = resolver()
-    lookup = Lookup(mine, "example.com")
+    lookup = Started(mine.resolve, "example.com")
     hanging.wait_for(1)
     assert in_reactor(lambda: "alive") == "alive"
     assert all(thread.daemon for thread in hanging.threads)
@@ -147,20 +125,20 @@ def test_a_lookup_does_not_hold_up_the_reactor_nor_use_its_threads(hanging: Hang
 
 def test_one_name_more_than_the_limit_is_refused_and_room_comes_back(hanging: Hanging) -> None:
     mine = resolver(threads=1, lookups=2)
-    lookups = [Lookup(mine, name) for name in ("a", "b")]
-    refused = Lookup(mine, "c").wait()
+    lookups = [Started(mine.resolve, name) for name in ("a", "b")]
+    refused = Started(mine.resolve, "c").wait()
     assert refused.check(Refusal)
     assert refused.value.outcome is Outcome.FAILED
     assert pending(mine) == 2
     hanging.release()
     for lookup in lookups:
         lookup.wait()
-    assert Lookup(mine, "c").wait() == [ip_address("192.0.2.1")]
+    assert Started(mine.resolve, "c").wait() == [ip_address("192.0.2.1")]
 
 
 def test_a_refusal_comes_by_the_deferred_as_the_interface_says(hanging: Hanging) -> None:
     mine = resolver(threads=1, lookups=1)
-    first = Lookup(mine, "a")
+    first = Started(mine.resolve, "a")
     # In a list, which blockingCallFromThread does not wait for.
     answer = in_reactor(lambda: [mine.resolve("b")])[0]
     in_reactor(answer.addErrback, lambda failure: failure.trap(Refusal))

@@ -107,6 +107,14 @@ def test_an_encapsulation_wraps_requests_replies_and_both_streams(size: int) -> 
         assert plain[parsed.end :] == b"early" + data
 
 
+def begin(connection: socket.socket, when: str, to: Address) -> None:
+    """Come as far as a test wants to."""
+    assert client.greet(connection, b"\x80") == 0x80
+    if when == "in the relay":
+        connection.sendall(Framed().encapsulate(socks5.encode_request(socks5.Request(1, to))))
+        receive_exactly(connection, 14)
+
+
 @pytest.mark.parametrize("when", ["before the request", "in the relay"])
 def test_octets_that_cannot_be_decapsulated_end_that_session_alone(when: str) -> None:
     seen = Observed()
@@ -115,11 +123,7 @@ def test_octets_that_cannot_be_decapsulated_end_that_session_alone(when: str) ->
         proxy(seen, authenticators=[Wrapping(Framed), NoAuthentication()]) as server,
         client.dial(server) as connection,
     ):
-        assert client.greet(connection, b"\x80") == 0x80
-        if when == "in the relay":
-            request = socks5.encode_request(socks5.Request(1, client.destination(host, port)))
-            connection.sendall(Framed().encapsulate(request))
-            receive_exactly(connection, 14)
+        begin(connection, when, client.destination(host, port))
         connection.sendall(b"\xff" * 4)
         with pytest.raises(ConnectionResetError):
             while connection.recv(100):
@@ -172,11 +176,7 @@ def test_a_client_that_ends_in_the_middle_of_a_message_is_cut_off(when: str) -> 
         proxy(seen, authenticators=[Wrapping(Framed)]) as server,
         client.dial(server) as connection,
     ):
-        assert client.greet(connection, b"\x80") == 0x80
-        if when == "in the relay":
-            request = socks5.encode_request(socks5.Request(1, client.destination(host, port)))
-            connection.sendall(Framed().encapsulate(request))
-            receive_exactly(connection, 14)
+        begin(connection, when, client.destination(host, port))
         connection.sendall(Framed().encapsulate(b"half of this")[:9])
         connection.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectionResetError):

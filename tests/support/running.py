@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
@@ -49,6 +49,35 @@ def start() -> threading.Thread:
 def in_reactor(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call in the reactor's thread; wait for the result, or for its Deferred's."""
     return blockingCallFromThread(reactor, function, *args, **kwargs)
+
+
+class Started:
+    """
+    What gives a Deferred, called in the reactor's thread, and going on while the test does.
+
+    @ivar result: what became of it, once it is over.
+    """
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        self._over = threading.Event()
+        self.result: Any = None
+        # In a list, which blockingCallFromThread does not wait for.
+        self._deferred: Deferred[Any] = in_reactor(
+            lambda: [maybeDeferred(function, *args).addBoth(self._end)]
+        )[0]
+
+    def _end(self, result: object) -> None:
+        self.result = result
+        self._over.set()
+
+    def wait(self) -> Any:
+        """Wait for its end; gives the result, or the Failure."""
+        assert self._over.wait(PATIENCE)
+        return self.result
+
+    def cancel(self) -> None:
+        """Give it up."""
+        in_reactor(self._deferred.cancel)
 
 
 @contextmanager
