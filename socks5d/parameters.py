@@ -102,6 +102,8 @@ class Timeouts:
         SOCKS 4 note ends it at two minutes.
     @ivar bind: for the peer of a BIND to connect.
     @ivar decision: one call of a ruleset, an authenticator or a checker.
+    @ivar login_cache: for how long a login that was accepted is accepted again without
+        being checked; 0 to check each.
     @ivar ident: for identd to answer; waiting for other questions to the same client
         counts.
     @ivar idle: a relay without an octet either way.  RFC 5382 (REQ-5) asks of what
@@ -121,6 +123,7 @@ class Timeouts:
     connect: float = field(default=30.0, validator=[gt(0), le(120)])
     bind: float = field(default=120.0, validator=gt(0))
     decision: float = field(default=10.0, validator=gt(0))
+    login_cache: float = field(default=0.0, validator=[ge(0), le(3600)])
     ident: float = field(default=5.0, validator=gt(0))
     idle: float = field(default=7440.0, validator=gt(0))
     udp_idle: float = field(default=300.0, validator=gt(0))
@@ -152,6 +155,11 @@ class Limits:
         once.
     @ivar destinations: addresses of one association that are remembered, and as many
         names; what is sent to one more makes it forget the oldest.
+    @ivar failures: logins that fail before the next from the same client address, or for
+        the same name, has to wait.
+    @ivar logins: logins being checked in threads, or waiting for it, at once; as many again
+        of those that were accepted before.
+    @ivar login_threads: logins being checked in threads at once.
     @ivar idents: questions to the identd of one client address at once; more wait.
     """
 
@@ -165,6 +173,9 @@ class Limits:
     pipes: int = field(default=64, validator=ge(0))
     associations: int = field(default=64, validator=ge(1))
     destinations: int = field(default=256, validator=ge(1))
+    failures: int = field(default=5, validator=ge(1))
+    logins: int = field(default=256, validator=ge(1))
+    login_threads: int = field(default=4, validator=[ge(1), le(256)])
     idents: int = field(default=4, validator=ge(1))
 
 

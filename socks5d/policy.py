@@ -87,7 +87,15 @@ def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator
     """
     made = list(settings.authenticators)
     if settings.checkers:
-        made.append(PasswordAuthenticator(settings.checkers, reactor, settings.timeouts.decision))
+        made.append(
+            PasswordAuthenticator(
+                settings.checkers,
+                reactor,
+                settings.timeouts.decision,
+                failures=settings.limits.failures,
+                cache=settings.timeouts.login_cache,
+            )
+        )
     if settings.gssapi is not None:
         # Behind passwords: clients offer them when they have one, and the GSS-API (as curl
         # does) whether they have a ticket or not.

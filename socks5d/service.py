@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from socks5d.auth.blocking import login_threads
 from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.config import Settings
 from socks5d.egress import DirectEgress, is_own
@@ -68,6 +69,7 @@ class SOCKSService(Service):
         self.capacity = Capacity(limits.sessions, reactor, limits, associations, give_back)
         if available(reactor):
             poller_of(reactor).pipes.limit = limits.pipes
+        login_threads(reactor).limit(threads=limits.login_threads, jobs=limits.logins)
         self._ident_lookups = IdentLookups(
             reactor,
             port=settings.ident_port,

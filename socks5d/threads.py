@@ -1,11 +1,14 @@
 """Work that blocks, off the reactor's thread, in threads whose number and queue are bounded."""
 
+import os
+import sys
+import threading
+from collections import deque
 from collections.abc import Callable
 from functools import partial
-from threading import Thread
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
@@ -18,74 +21,117 @@ class Overloaded(Exception):
     """As much waits for a thread as may."""
 
 
-class _Daemons(ThreadPool):
+class _Daemon(threading.Thread):
     """
-    Threads that a call which hangs (in a DNS server, in PAM) cannot make the process
-    wait for when it ends.
+    One that a call which hangs (in a DNS server, in PAM) cannot make the process wait for
+    when it ends.
     """
 
-    threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+    def __init__(self, nice: int, *args: Any, **options: Any) -> None:
+        super().__init__(*args, daemon=True, **options)
+        self._nice = nice
+
+    def run(self) -> None:
+        # Elsewhere than on Linux it is not of a thread, but of the process.
+        if self._nice and sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
+        super().run()
+
+
+class _Job(NamedTuple):
+    call: Callable[[], Any]
+    answer: Deferred[Any]
+    first: bool
 
 
 class Threads:
     """
     Threads of one's own: the reactor's pool, which other components share, cannot be
     filled by what takes for ever.
-
-    @ivar pending: jobs that run or wait for it.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, name: str, *, threads: int, jobs: int) -> None:
+    def __init__(
+        self, reactor: IReactorFromThreads, name: str, *, threads: int, jobs: int, nice: int = 0
+    ) -> None:
         """
         @param name: what the threads are called.
         @param threads: jobs that run at once.
-        @param jobs: jobs that run or wait for it; one more is refused.
+        @param jobs: jobs that run or wait for it; one more is refused.  Those that go
+            first are counted apart from the others.
+        @param nice: by how much the threads leave the processor to others, 0 to 19;
+            Linux only.
         """
         self._reactor = reactor
-        self._pool = _Daemons(minthreads=0, maxthreads=threads, name=name)
+        self._pool = ThreadPool(minthreads=0, maxthreads=threads, name=name)
+        self._pool.threadFactory = partial(_Daemon, nice)  # type: ignore[assignment]
+        self._threads = threads
         self._limit = jobs
         self._started = False
-        self.pending = 0
+        self._running = 0
+        #: How many run or wait, of those that go first and of the others.
+        self._counts = {True: 0, False: 0}
+        self._waiting: dict[bool, deque[_Job]] = {True: deque(), False: deque()}
+
+    @property
+    def pending(self) -> int:
+        """Jobs that run or wait for it."""
+        return sum(self._counts.values())
 
     def limit(self, *, threads: int, jobs: int) -> None:
         """See L{__init__}."""
         self._pool.adjustPoolsize(0, threads)
+        self._threads = threads
         self._limit = jobs
+        self._begin_more()
 
-    def run(self, job: Callable[[], T]) -> Deferred[T]:
+    def run(self, call: Callable[[], T], *, first: bool = False) -> Deferred[T]:
         """
-        @param job: is called in a thread.
+        @param call: is called in a thread.
+        @param first: whether it goes before those that do not.
         @return: fires with what it gives, or fails with what it raises, or with
             L{Overloaded}.  A job that is cancelled before its turn is not called; one
             that runs cannot be stopped, and counts until it ends by itself.
         """
-        if self.pending >= self._limit:
+        if self._counts[first] >= self._limit:
             return fail(Overloaded("too much waits for a thread"))
         if not self._started:
             self._started = True
             self._pool.start()
             if IReactorCore.providedBy(self._reactor):
                 self._reactor.addSystemEventTrigger("after", "shutdown", self.stop)
-        self.pending += 1
         # What the caller cannot reach, so that it counts until it ends.
-        answer: Deferred[T] = Deferred()
+        job = _Job(call, Deferred(lambda _: self._withdraw(job)), first)
+        self._counts[first] += 1
+        self._waiting[first].append(job)
+        self._begin_more()
+        return job.answer
 
-        def unless_cancelled() -> T:
-            if answer.called:
-                raise CancelledError
-            return job()
+    def _withdraw(self, job: _Job) -> None:
+        waiting = self._waiting[job.first]
+        if job in waiting:
+            waiting.remove(job)
+            self._counts[job.first] -= 1
 
-        def done(result: T | Failure) -> None:
-            self.pending -= 1
-            # Where it was cancelled, a Deferred takes this one call and drops it.
-            if isinstance(result, Failure):
-                answer.errback(result)
-            else:
-                answer.callback(result)
+    def _begin_more(self) -> None:
+        while self._running < self._threads:
+            waiting = self._waiting[True] or self._waiting[False]
+            if not waiting:
+                return
+            job = waiting.popleft()
+            self._running += 1
+            deferToThreadPool(self._reactor, self._pool, job.call).addBoth(self._done, job)
 
-        running = deferToThreadPool(self._reactor, self._pool, unless_cancelled)
-        running.addBoth(done)
-        return answer
+    def _done(self, result: object, job: _Job) -> None:
+        self._running -= 1
+        self._counts[job.first] -= 1
+        self._begin_more()
+        if job.answer.called:
+            # It was cancelled while it ran.
+            return
+        if isinstance(result, Failure):
+            job.answer.errback(result)
+        else:
+            job.answer.callback(result)
 
     def stop(self) -> None:
         """End the threads, unless some are still at work: those end with the process."""

@@ -1,5 +1,7 @@
 """Blocking work off the reactor's thread: limits, cancelled jobs, and jobs that hang."""
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -146,3 +148,47 @@ def test_stopping_one_that_never_began_is_nothing() -> None:
     mine = some()
     in_reactor(mine.stop)
     assert pending(mine) == 0
+
+
+def test_who_goes_first_overtakes_those_that_wait(hanging: Hanging) -> None:
+    mine = some(threads=1)
+    order: list[str] = []
+    busy = Started(mine.run, hanging)
+    hanging.wait_for(1)
+    waiting = [Started(mine.run, lambda name=name: order.append(name)) for name in ("b", "c")]
+    waiting.append(Started(lambda: mine.run(lambda: order.append("a"), first=True)))
+    hanging.released.set()
+    for each in (busy, *waiting):
+        each.wait()
+    assert order == ["a", "b", "c"]
+
+
+def test_who_goes_first_is_counted_apart(hanging: Hanging) -> None:
+    mine = some(threads=1, jobs=1)
+    jobs = [Started(mine.run, hanging)]
+    hanging.wait_for(1)
+    assert Started(mine.run, hanging).wait().check(Overloaded)
+    jobs.append(Started(lambda: mine.run(hanging, first=True)))
+    assert Started(lambda: mine.run(hanging, first=True)).wait().check(Overloaded)
+    hanging.released.set()
+    assert [job.wait() for job in jobs] == ["done"] * 2
+
+
+def test_what_is_cancelled_before_its_turn_leaves_room(hanging: Hanging) -> None:
+    mine = some(threads=1, jobs=2)
+    first, second = (Started(mine.run, hanging) for _ in range(2))
+    hanging.wait_for(1)
+    second.cancel()
+    assert second.wait().check(CancelledError)
+    third = Started(mine.run, hanging)
+    hanging.released.set()
+    assert first.wait() == third.wait() == "done"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of threads, only there")
+def test_threads_leave_the_processor_to_others() -> None:
+    mine = Threads(reactor, "socks5d-test", threads=1, jobs=1, nice=7)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    there = in_reactor(mine.run, lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+    assert there == min(before + 7, 19)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

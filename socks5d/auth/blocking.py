@@ -1,6 +1,8 @@
 """Checks of logins that block: hashing, PAM, Kerberos' files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -9,13 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
+from socks5d.parameters import Limits
 from socks5d.threads import Overloaded, Threads
 
 T = TypeVar("T")
 
-#: Checks that run at once where nobody set a limit, and those that run or wait for it.
-THREADS = 4
-LOGINS = 256
+#: By how much the threads leave the processor to what serves those who are let in.
+NICE = 10
 
 
 class TooManyLogins(UnauthorizedLogin):
@@ -26,17 +28,43 @@ class TooManyLogins(UnauthorizedLogin):
 
 
 _of: WeakKeyDictionary[IReactorFromThreads, Threads] = WeakKeyDictionary()
+_first: ContextVar[bool] = ContextVar("first", default=False)
 
 
 def login_threads(reactor: IReactorFromThreads) -> Threads:
     """
-    @return: the threads in which all logins on a reactor are checked.
+    @return: the threads in which all logins on a reactor are checked; as many, and as
+        many logins, as L{Limits} has by default, until somebody says otherwise.
     """
     found = _of.get(reactor)
     if found is None:
-        found = Threads(reactor, "socks5d-login", threads=THREADS, jobs=LOGINS)
+        limits = Limits()
+        found = Threads(
+            reactor,
+            "socks5d-login",
+            threads=limits.login_threads,
+            jobs=limits.logins,
+            nice=NICE,
+        )
         _of[reactor] = found
     return found
+
+
+@contextmanager
+def going_first() -> Iterator[None]:
+    """Logins whose check is begun within go before the others that wait for a thread."""
+    token = _first.set(True)
+    try:
+        yield
+    finally:
+        _first.reset(token)
+
+
+def goes_first() -> bool:
+    """
+    @return: whether a login whose check begins now goes before others.
+    """
+    return _first.get()
 
 
 def in_login_thread(job: Callable[[], T], reactor: Any = None) -> Deferred[T]:
@@ -50,7 +78,7 @@ def in_login_thread(job: Callable[[], T], reactor: Any = None) -> Deferred[T]:
     """
     if reactor is None:
         from twisted.internet import reactor
-    return login_threads(reactor).run(job).addErrback(_too_many)
+    return login_threads(reactor).run(job, first=goes_first()).addErrback(_too_many)
 
 
 def _too_many(failure: Failure) -> NoReturn:

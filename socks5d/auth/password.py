@@ -1,7 +1,8 @@
 """Username and password (RFC 1929) over C{twisted.cred} checkers."""
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
@@ -12,15 +13,35 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from socks5d.auth.blocking import TooManyLogins, going_first
+from socks5d.auth.guessing import Guessing, NotChecked
+from socks5d.auth.logins import Logins
 from socks5d.bounded import Complaints, bounded
 from socks5d.escape import printable
 from socks5d.interfaces import IAuthenticator, INegotiation
 from socks5d.model import Authenticated, Client, Identity, More, NotAuthenticated, Step
+from socks5d.parameters import Limits
 from socks5d.wire import socks5, userpass
 from socks5d.wire.parsed import WireError
 
 _SUCCESS = userpass.encode_status(userpass.SUCCESS)
 _FAILURE = userpass.encode_status(userpass.FAILURE)
+
+_WRONG = "wrong username or password"
+_TOO_MANY = "too many logins at once, not checked"
+_BROKEN = "a credentials checker failed"
+
+
+class NotLetIn(Exception):
+    """
+    No checker accepts.  The text says why.
+
+    @ivar wrong: whether a checker looked, and found name or password wrong.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.wrong = reason == _WRONG
 
 
 @implementer(IUsernamePassword)
@@ -56,6 +77,9 @@ class PasswordAuthenticator:
     """
     Method 2.  Asks checkers in their order; the first that accepts gives the
     identity its name.  A checker that fails or hangs has not accepted.
+
+    Guessing is slowed: see L{Guessing}.  Credentials that were right within the last hour
+    do not wait for what others do, and are checked first.
     """
 
     method = socks5.USERNAME_PASSWORD
@@ -63,41 +87,90 @@ class PasswordAuthenticator:
     _log = Logger()
 
     def __init__(
-        self, checkers: Sequence[ICredentialsChecker], clock: IReactorTime, seconds: float
+        self,
+        checkers: Sequence[ICredentialsChecker],
+        clock: IReactorTime,
+        seconds: float,
+        *,
+        failures: int = Limits().failures,
+        cache: float = 0.0,
     ) -> None:
         """
         @param checkers: at least one; each takes L{IUsernamePassword}.
-        @param seconds: how long they may take together; each gets an equal part.
+        @param seconds: how long a login may take: at most a quarter of it waiting for its
+            turn; of what is left each checker gets an equal part.
+        @param failures: those of a client address, or for a name, before the next attempt
+            has to wait.
+        @param cache: for how long credentials that were right are taken without being
+            checked, in seconds.
         """
         self._checkers = tuple(checkers)
         self._clock = clock
-        self._seconds = seconds / max(len(self._checkers), 1)
+        self._seconds = seconds
+        self._guessing = Guessing(clock, failures, seconds / 4)
+        self._logins = Logins(clock, cache)
         self._complaints = Complaints(clock, self._log)
 
     def negotiate(self, client: Client) -> INegotiation:
         """See L{IAuthenticator}."""
-        return _Negotiation(self)
+        return _Negotiation(self, client)
 
-    async def check(self, credentials: userpass.Credentials) -> Identity | None:
+    async def check(self, client: Client, credentials: userpass.Credentials) -> Identity:
         """
-        @return: who it is, or None when no checker accepts.
+        @param client: who gives them.
+        @return: who it is.
+        @raise NotLetIn: when no checker accepts.
         """
-        for checker in self._checkers:
-            offered = UsernamePassword(*credentials)
-            answer = maybeDeferred(checker.requestAvatarId, offered)
+        identity = self._logins.cached(credentials)
+        if identity is not None:
+            return identity
+        until = self._clock.seconds() + self._seconds
+        if self._logins.known(credentials):
+            return await self._ask(credentials, until, going_first)
+        async with self._guessing.attempt(client, credentials.username) as attempt:
             try:
-                avatar = await bounded(self._clock, self._seconds, answer)
+                identity = await self._ask(credentials, until)
+            except NotLetIn as error:
+                attempt.failed = error.wrong
+                raise
+            attempt.failed = False
+            return identity
+
+    async def _ask(
+        self,
+        credentials: userpass.Credentials,
+        until: float,
+        order: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Identity:
+        reasons: set[str] = set()
+        for place, checker in enumerate(self._checkers):
+            left = max(until - self._clock.seconds(), 0.0)
+            offered = UsernamePassword(*credentials)
+            with order():
+                answer = maybeDeferred(checker.requestAvatarId, offered)
+            try:
+                avatar = await bounded(self._clock, left / (len(self._checkers) - place), answer)
             except CancelledError:
                 raise
+            except TooManyLogins:
+                reasons.add(_TOO_MANY)
             except UnauthorizedLogin:
-                continue
+                reasons.add(_WRONG)
             except Exception:  # noqa: BLE001 (a stranger's code)
                 self._complaints.complain(
                     "a credentials checker failed, which accepts nobody", Failure()
                 )
-                continue
-            return Identity(_name(avatar or credentials.username), "password")
-        return None
+                reasons.add(_BROKEN)
+            else:
+                identity = Identity(_name(avatar or credentials.username), "password")
+                self._logins.accepted(credentials, identity)
+                return identity
+        if _WRONG in reasons:
+            self._logins.refused(credentials)
+        # What was wrong with them somewhere counts; else what kept them from being checked.
+        raise NotLetIn(
+            next((each for each in (_WRONG, _TOO_MANY, _BROKEN) if each in reasons), _WRONG)
+        )
 
 
 def _name(avatar: object) -> str:
@@ -106,8 +179,9 @@ def _name(avatar: object) -> str:
 
 @implementer(INegotiation)
 class _Negotiation:
-    def __init__(self, authenticator: PasswordAuthenticator) -> None:
+    def __init__(self, authenticator: PasswordAuthenticator, client: Client) -> None:
         self._authenticator = authenticator
+        self._client = client
         self._buffer = b""
 
     def receive(self, data: bytes) -> Step | Deferred[Step]:
@@ -122,8 +196,8 @@ class _Negotiation:
         return Deferred.fromCoroutine(self._check(parsed.value, rest))
 
     async def _check(self, credentials: userpass.Credentials, rest: bytes) -> Step:
-        identity = await self._authenticator.check(credentials)
-        if identity is None:
-            claimed = _name(credentials.username)
-            return NotAuthenticated(_FAILURE, "wrong username or password", claimed)
+        try:
+            identity = await self._authenticator.check(self._client, credentials)
+        except (NotLetIn, NotChecked) as error:
+            return NotAuthenticated(_FAILURE, str(error), _name(credentials.username))
         return Authenticated(identity, _SUCCESS, rest)

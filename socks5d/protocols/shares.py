@@ -1,15 +1,12 @@
 """How many of something each client address may have at once."""
 
 from collections import deque
-from ipaddress import IPv4Address
 from typing import Protocol as Shape
 
 from twisted.internet.defer import Deferred
 
+from socks5d.model import client_key
 from socks5d.wire.address import IPAddress
-
-#: An IPv6 client has at least so many bits to itself (RFC 6177).
-_IPV6_BITS = 64
 
 
 class IShares(Shape):
@@ -86,12 +83,3 @@ class Shares:
 
     def _leave(self, address: IPAddress, turn: Deferred[None]) -> None:
         self._shares[client_key(address)].waiting.remove(turn)
-
-
-def client_key(address: IPAddress) -> tuple[int, int]:
-    """
-    @return: what tells clients apart.
-    """
-    if isinstance(address, IPv4Address):
-        return 4, int(address)
-    return 6, int(address) >> 128 - _IPV6_BITS

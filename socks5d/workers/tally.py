@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 
-from socks5d.protocols.shares import client_key
+from socks5d.model import client_key
 from socks5d.wire.address import IPAddress
 from socks5d.workers.channel import GiveBack, Take
 

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from socks5d.auth import PasswordAuthenticator
+from socks5d.auth.blocking import TooManyLogins, goes_first
 from socks5d.auth.password import UsernamePassword
 from socks5d.interfaces import IAuthenticator, INegotiation
 from socks5d.model import Authenticated, Client, Identity, More, NotAuthenticated
@@ -352,3 +354,134 @@ def test_passwords_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch
     assert not offered.checkPassword(b"wrong")
     assert not offered.checkPassword(b"")
     assert compared == [(SECRET, SECRET), (SECRET, b"wrong"), (SECRET, b"")]
+
+
+@implementer(ICredentialsChecker)
+class Counting:
+    """
+    Accepts one password, at once.
+
+    @ivar checked: how many times it was asked.
+    """
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def __init__(self) -> None:
+        self.password = SECRET
+        self.checked = 0
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        self.checked += 1
+        if not credentials.checkPassword(self.password):
+            raise UnauthorizedLogin
+        return credentials.username
+
+
+def logs_in(
+    authenticator: PasswordAuthenticator, data: bytes = GOOD, who: str = "192.0.2.1"
+) -> Any:
+    """What a client is told, at once or not at all."""
+    said = heard(authenticator.negotiate(Client(ip_address(who), 40000)).receive(data))
+    return said[0] if said else None
+
+
+def test_too_many_failures_are_not_checked(clock: Clock) -> None:
+    checker = Counting()
+    authenticator = PasswordAuthenticator([checker], clock, SECONDS, failures=3)
+    for _ in range(3):
+        assert logs_in(authenticator, WRONG).reason == "wrong username or password"
+    assert logs_in(authenticator, WRONG) is None
+    clock.advance(1)
+    assert checker.checked == 4
+    # The next pause is longer than anybody waits.
+    refused = logs_in(authenticator, WRONG)
+    assert refused.reason == "too many failures from this client, not checked"
+    assert (refused.send, refused.claimed) == (REFUSED, "alice")
+    assert checker.checked == 4
+
+
+def test_who_was_let_in_before_does_not_wait_for_those_who_guess(clock: Clock) -> None:
+    checker = Counting()
+    authenticator = PasswordAuthenticator([checker], clock, SECONDS, failures=1)
+    assert isinstance(logs_in(authenticator), Authenticated)
+    logs_in(authenticator, WRONG)
+    assert logs_in(authenticator, WRONG) is None
+    assert isinstance(logs_in(authenticator), Authenticated)
+    assert isinstance(logs_in(authenticator, who="192.0.2.77"), Authenticated)
+    assert checker.checked == 4
+
+
+def test_a_password_that_was_right_once_is_checked_all_the_same(clock: Clock) -> None:
+    checker = Counting()
+    authenticator = PasswordAuthenticator([checker], clock, SECONDS, failures=1)
+    assert isinstance(logs_in(authenticator), Authenticated)
+    checker.password = b"changed"
+    assert isinstance(logs_in(authenticator), NotAuthenticated)
+    # From now on it is like any other wrong one.
+    assert isinstance(logs_in(authenticator), NotAuthenticated)
+    assert logs_in(authenticator) is None
+
+
+def test_a_cached_login_is_not_checked_for_its_time(clock: Clock) -> None:
+    checker = Counting()
+    authenticator = PasswordAuthenticator([checker], clock, SECONDS, cache=60)
+    for _ in range(3):
+        step = logs_in(authenticator)
+        assert step.identity == Identity("alice", "password")
+    assert checker.checked == 1
+    checker.password = b"changed"
+    clock.advance(59)
+    assert isinstance(logs_in(authenticator), Authenticated)
+    clock.advance(1)
+    assert isinstance(logs_in(authenticator), NotAuthenticated)
+
+
+def test_logins_beyond_what_can_be_checked_are_held_against_nobody(clock: Clock) -> None:
+    authenticator = PasswordAuthenticator([Checker(TooManyLogins())], clock, SECONDS, failures=1)
+    for _ in range(5):
+        assert logs_in(authenticator).reason == "too many logins at once, not checked"
+
+
+def test_a_checker_that_fails_is_held_against_nobody(clock: Clock) -> None:
+    authenticator = PasswordAuthenticator([Checker(OSError())], clock, SECONDS, failures=1)
+    for _ in range(5):
+        assert logs_in(authenticator).reason == "a credentials checker failed"
+
+
+def test_wrong_for_one_and_unknown_to_another_is_wrong(clock: Clock) -> None:
+    authenticator = PasswordAuthenticator(
+        [Checker(OSError()), Counting()], clock, SECONDS, failures=1
+    )
+    assert logs_in(authenticator, WRONG).reason == "wrong username or password"
+    assert logs_in(authenticator, WRONG) is None
+
+
+def test_without_a_checker_nobody_is_let_in(clock: Clock) -> None:
+    assert isinstance(logs_in(PasswordAuthenticator([], clock, SECONDS)), NotAuthenticated)
+
+
+def test_what_one_checker_leaves_of_the_time_the_next_one_gets(clock: Clock) -> None:
+    pending: list[Deferred[bytes]] = [Deferred(), Deferred()]
+    said = heard(begin(clock, *map(Checker, pending)).receive(GOOD))
+    clock.advance(1)
+    pending[0].errback(UnauthorizedLogin())
+    clock.advance(SECONDS - 1.001)
+    assert said == []
+    clock.advance(0.002)
+    assert isinstance(said[0], NotAuthenticated)
+
+
+def test_who_was_let_in_before_goes_first_into_the_threads(clock: Clock) -> None:
+    order: list[bool] = []
+
+    @implementer(ICredentialsChecker)
+    class Looking(Counting):
+        def requestAvatarId(self, credentials: Any) -> Any:
+            order.append(goes_first())
+            return super().requestAvatarId(credentials)
+
+    authenticator = PasswordAuthenticator([Looking()], clock, SECONDS)
+    for _ in range(2):
+        assert isinstance(logs_in(authenticator), Authenticated)
+    assert order == [False, True]
+    assert not goes_first()

@@ -1,0 +1,282 @@
+"""Turns and pauses after failures: how many attempts run, and how long the next one waits."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from socks5d.auth import failures
+from socks5d.auth.failures import FORGET, LONGEST_PAUSE, WAITING, Failures, TooManyFailures
+from socks5d.bounded import DeadlinePassed
+
+FREE, PATIENCE = 3, 100.0
+
+
+class Attempt:
+    """
+    One that waits for its turn.
+
+    @ivar runs: whether it has it.
+    @ivar refused: what it failed with.
+    """
+
+    def __init__(self, table: Failures, key: str = "a") -> None:
+        self.runs = False
+        self.refused: Any = None
+        self._turn: Deferred[None] = table.take(key)
+        self._turn.addCallbacks(self._begin, self._refuse)
+
+    def _begin(self, _: None) -> None:
+        self.runs = True
+
+    def _refuse(self, failure: Failure) -> None:
+        self.refused = failure.type
+
+    def leave(self) -> None:
+        self._turn.cancel()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def table(clock: Clock) -> Failures:
+    return Failures(clock, FREE, PATIENCE)
+
+
+def fail(clock: Clock, table: Failures, times: int, key: str = "a") -> None:
+    """Attempts that fail, each as soon as it may be made."""
+    for _ in range(times):
+        attempt = Attempt(table, key)
+        clock.pump([LONGEST_PAUSE / 8] * 9)
+        assert attempt.runs
+        table.give_back(key, failed=True)
+
+
+def test_the_first_failures_cost_nothing(clock: Clock, table: Failures) -> None:
+    for _ in range(FREE):
+        assert Attempt(table).runs
+        table.give_back("a", failed=True)
+    assert not Attempt(table).runs
+    assert clock.seconds() == 0
+
+
+def test_pauses_double_up_to_the_longest(clock: Clock, table: Failures) -> None:
+    pauses = []
+    for _ in range(FREE):
+        Attempt(table)
+        table.give_back("a", failed=True)
+    for _ in range(8):
+        began = clock.seconds()
+        attempt = Attempt(table)
+        while not attempt.runs:
+            clock.advance(0.25)
+        pauses.append(clock.seconds() - began)
+        table.give_back("a", failed=True)
+    assert pauses == [1, 2, 4, 8, 16, 32, 32, 32]
+
+
+def test_attempts_side_by_side_gain_nothing(clock: Clock, table: Failures) -> None:
+    attempts = [Attempt(table) for _ in range(20)]
+    assert [each.runs for each in attempts] == [True] * FREE + [False] * 17
+    for _ in range(FREE):
+        table.give_back("a", failed=True)
+    # From now on one at a time, each after a longer pause.
+    for done, pause in enumerate((1, 2, 4, 8), FREE):
+        assert sum(each.runs for each in attempts) == done
+        clock.advance(pause - 0.001)
+        assert sum(each.runs for each in attempts) == done
+        clock.advance(0.002)
+        assert sum(each.runs for each in attempts) == done + 1
+        table.give_back("a", failed=True)
+
+
+def test_a_failure_in_a_pause_makes_it_longer(clock: Clock, table: Failures) -> None:
+    attempts = [Attempt(table) for _ in range(FREE)]
+    assert all(each.runs for each in attempts)
+    # Other attempts fail before, so that those that run are more than may.
+    table.give_back("a", failed=True)
+    table.give_back("a", failed=True)
+    table.give_back("a", failed=True)
+    waiting = Attempt(table)
+    clock.advance(1)
+    assert waiting.runs
+    second = Attempt(table)
+    table.give_back("a", failed=True)
+    clock.advance(1)
+    assert not second.runs
+    clock.advance(1)
+    assert second.runs
+
+
+def test_success_holds_nothing_against_anybody(clock: Clock, table: Failures) -> None:
+    for _ in range(100):
+        assert Attempt(table).runs
+        table.give_back("a", failed=False)
+    assert len(table) == 0
+
+
+def test_success_takes_no_failure_back(clock: Clock, table: Failures) -> None:
+    """Or whoever has a password could guess another between two logins of their own."""
+    for _ in range(FREE):
+        assert Attempt(table).runs
+        table.give_back("a", failed=True)
+        if Attempt(table).runs:
+            table.give_back("a", failed=False)
+    assert not Attempt(table).runs
+
+
+def test_keys_are_apart(clock: Clock, table: Failures) -> None:
+    fail(clock, table, FREE + 3)
+    assert not Attempt(table).runs
+    assert Attempt(table, "b").runs
+
+
+def test_who_would_wait_for_too_long_is_refused_at_once(clock: Clock) -> None:
+    impatient = Failures(clock, 1, 1.5)
+    assert Attempt(impatient).runs
+    impatient.give_back("a", failed=True)
+    waits = Attempt(impatient)
+    clock.advance(1)
+    assert waits.runs
+    impatient.give_back("a", failed=True)
+    assert Attempt(impatient).refused is TooManyFailures
+    clock.advance(0.5)
+    assert Attempt(impatient).refused is None
+
+
+def test_who_waits_for_others_is_refused_when_it_took_too_long(clock: Clock) -> None:
+    table = Failures(clock, 1, 5)
+    assert Attempt(table).runs
+    waiting = Attempt(table)
+    clock.advance(5)
+    assert waiting.refused is DeadlinePassed
+    table.give_back("a", failed=False)
+    assert len(table) == 0
+
+
+def test_no_more_wait_than_may(clock: Clock, table: Failures) -> None:
+    for _ in range(FREE):
+        Attempt(table)
+    waiting = [Attempt(table) for _ in range(WAITING)]
+    assert Attempt(table).refused is TooManyFailures
+    waiting[7].leave()
+    assert waiting[7].refused is CancelledError
+    assert Attempt(table).refused is None
+
+
+def test_who_leaves_is_passed_over(clock: Clock, table: Failures) -> None:
+    running = [Attempt(table) for _ in range(FREE)]
+    first, second = Attempt(table), Attempt(table)
+    first.leave()
+    table.give_back("a", failed=False)
+    assert (first.runs, second.runs, running[0].runs) == (False, True, True)
+
+
+def test_nothing_is_left_to_be_called_when_nobody_waits(clock: Clock, table: Failures) -> None:
+    fail(clock, table, FREE)
+    waiting = Attempt(table)
+    assert clock.getDelayedCalls()
+    waiting.leave()
+    assert not clock.getDelayedCalls()
+
+
+def test_failures_are_forgotten_after_a_time(clock: Clock, table: Failures) -> None:
+    fail(clock, table, FREE + 2)
+    clock.advance(FORGET)
+    for _ in range(FREE):
+        assert Attempt(table).runs
+        table.give_back("a", failed=True)
+    assert not Attempt(table).runs
+
+
+def test_old_keys_make_room_by_themselves(clock: Clock, table: Failures) -> None:
+    for key in "abc":
+        fail(clock, table, 1, key)
+    clock.advance(FORGET)
+    fail(clock, table, 1, "d")
+    assert len(table) == 1
+
+
+def test_at_the_limit_the_oldest_is_forgotten(
+    clock: Clock, table: Failures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "KEYS", 3)
+    for key in "abc":
+        fail(clock, table, FREE, key)
+    fail(clock, table, 1, "a")
+    fail(clock, table, 1, "d")
+    assert len(table) == 3
+    # Of a key with failures one attempt runs at a time.  "b" was the one forgotten.
+    assert [Attempt(table, "a").runs for _ in range(2)] == [True, False]
+    assert [Attempt(table, "b").runs for _ in range(2)] == [True, True]
+
+
+def test_who_runs_is_not_forgotten(
+    clock: Clock, table: Failures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "KEYS", 2)
+    busy = [Attempt(table, key) for key in "abcd"]
+    assert all(each.runs for each in busy)
+    assert len(table) == 4
+    for key in "abcd":
+        table.give_back(key, failed=True)
+    fail(clock, table, 1, "e")
+    assert len(table) <= 4
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("take"), st.sampled_from("ab")),
+            st.tuples(st.just("end"), st.booleans()),
+            st.tuples(st.just("leave"), st.integers(0, 9)),
+            st.tuples(st.just("wait"), st.floats(0, 50, width=32)),
+        ),
+        max_size=60,
+    )
+)
+def test_whatever_happens_turns_are_counted(script: list[tuple[str, Any]]) -> None:
+    clock = Clock()
+    table = Failures(clock, FREE, PATIENCE)
+    attempts: list[tuple[str, Attempt]] = []
+    ended: set[int] = set()
+    failed = dict.fromkeys("ab", 0)
+    for word, value in script:
+        if word == "take":
+            attempts.append((value, Attempt(table, value)))
+        elif word == "wait":
+            clock.advance(value)
+        elif word == "leave" and value < len(attempts):
+            if not attempts[value][1].runs:
+                attempts[value][1].leave()
+        elif word == "end":
+            for place, (key, attempt) in enumerate(attempts):
+                if attempt.runs and place not in ended:
+                    ended.add(place)
+                    failed[key] += value
+                    table.give_back(key, failed=value)
+                    break
+        for key in "ab":
+            running = sum(
+                attempt.runs and place not in ended
+                for place, (its, attempt) in enumerate(attempts)
+                if its == key
+            )
+            assert running <= FREE
+    # Everybody is served or refused in the end, and nothing is left.
+    for _ in range(len(attempts) + 1):
+        for place, (key, attempt) in enumerate(attempts):
+            if attempt.runs and place not in ended:
+                ended.add(place)
+                table.give_back(key, failed=False)
+        clock.advance(PATIENCE)
+    assert all(attempt.runs or attempt.refused for _, attempt in attempts)
+    assert not clock.getDelayedCalls()
+    assert len(table) == sum(count > 0 for count in failed.values())

@@ -1,0 +1,171 @@
+"""Guessing passwords: by one client, for one name, in many spellings, side by side."""
+
+from ipaddress import ip_address
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from socks5d.auth.guessing import Guessing, NotChecked, name_key
+from socks5d.model import Client
+
+FREE, PATIENCE = 3, 2.0
+
+
+def client(address: str) -> Client:
+    return Client(ip_address(address), 40000)
+
+
+class Trial:
+    """
+    An attempt that goes on until it is ended.
+
+    @ivar began: whether it is made.
+    @ivar outcome: what became of it.
+    """
+
+    def __init__(self, guessing: Guessing, who: Client, name: bytes = b"ann") -> None:
+        self.began = False
+        self.outcome: object = None
+        self._answer: Deferred[bool] = Deferred()
+        self._all = Deferred.fromCoroutine(self._run(guessing, who, name))
+        self._all.addBoth(self._over)
+
+    async def _run(self, guessing: Guessing, who: Client, name: bytes) -> str:
+        async with guessing.attempt(who, name) as attempt:
+            self.began = True
+            attempt.failed = await self._answer
+        return "wrong" if attempt.failed else "right"
+
+    def _over(self, outcome: object) -> None:
+        self.outcome = outcome
+
+    def end(self, *, failed: bool) -> None:
+        self._answer.callback(failed)
+
+    def leave(self) -> None:
+        self._all.cancel()
+
+    def refused(self) -> str:
+        """Why it was not made."""
+        assert not self.began
+        error = getattr(self.outcome, "value", None)
+        assert isinstance(error, NotChecked)
+        return str(error)
+
+
+@pytest.fixture
+def guessing() -> Guessing:
+    return Guessing(Clock(), FREE, PATIENCE)
+
+
+def guess(guessing: Guessing, address: str, name: bytes, times: int) -> None:
+    for _ in range(times):
+        trial = Trial(guessing, client(address), name)
+        assert trial.began
+        trial.end(failed=True)
+        assert trial.outcome == "wrong"
+
+
+def waits(guessing: Guessing, address: str, name: bytes) -> bool:
+    trial = Trial(guessing, client(address), name)
+    trial.leave()
+    return not trial.began
+
+
+def test_a_client_that_fails_has_to_wait_whatever_the_name(guessing: Guessing) -> None:
+    for name in (b"a", b"b", b"c"):
+        guess(guessing, "192.0.2.1", name, 1)
+    assert waits(guessing, "192.0.2.1", b"d")
+    assert not waits(guessing, "192.0.2.2", b"d")
+
+
+def test_a_name_that_fails_has_to_wait_wherever_it_is_tried(guessing: Guessing) -> None:
+    for address in ("192.0.2.1", "192.0.2.2", "2001:db8::1"):
+        guess(guessing, address, b"ann", 1)
+    assert waits(guessing, "192.0.2.9", b"ann")
+    assert not waits(guessing, "192.0.2.9", b"bob")
+
+
+def test_one_client_is_all_of_a_64(guessing: Guessing) -> None:
+    for number in range(FREE):
+        guess(guessing, f"2001:db8::{number}", str(number).encode(), 1)
+    assert waits(guessing, "2001:db8::ffff:1", b"d")
+    assert not waits(guessing, "2001:db8:0:1::1", b"d")
+
+
+@pytest.mark.parametrize(
+    "spelling", [b"ANN lee", b" ann  lee ", "ANN\u00a0LEE".encode(), b"Ann Lee\t"]
+)
+def test_spellings_of_a_name_are_one_name(guessing: Guessing, spelling: bytes) -> None:
+    for number in range(FREE):
+        guess(guessing, f"192.0.2.{number}", b"ann lee", 1)
+    assert waits(guessing, "192.0.2.9", spelling)
+
+
+def test_octets_that_are_no_text_are_a_name_too() -> None:
+    assert name_key(b"\xff\x00a") != name_key(b"\xfe\x00a")
+
+
+def test_many_at_once_gain_nothing(guessing: Guessing) -> None:
+    trials = [Trial(guessing, client("192.0.2.1"), str(n).encode()) for n in range(10)]
+    assert [each.began for each in trials] == [True] * FREE + [False] * 7
+
+
+def test_who_leaves_before_the_answer_has_failed(guessing: Guessing) -> None:
+    for _ in range(FREE):
+        trial = Trial(guessing, client("192.0.2.1"))
+        assert trial.began
+        trial.leave()
+        assert getattr(trial.outcome, "type", None) is CancelledError
+    assert waits(guessing, "192.0.2.1", b"bob")
+    assert waits(guessing, "192.0.2.2", b"ann")
+
+
+def test_who_leaves_while_it_waits_has_tried_nothing(guessing: Guessing) -> None:
+    running = [Trial(guessing, client("192.0.2.1"), str(n).encode()) for n in range(FREE)]
+    Trial(guessing, client("192.0.2.1")).leave()
+    for each in running:
+        each.end(failed=False)
+    guess(guessing, "192.0.2.1", b"ann", FREE)
+    assert waits(guessing, "192.0.2.1", b"ann")
+
+
+def test_what_would_wait_for_too_long_is_not_checked() -> None:
+    clock = Clock()
+    guessing = Guessing(clock, 1, PATIENCE)
+    guess(guessing, "192.0.2.1", b"ann", 1)
+    trial = Trial(guessing, client("192.0.2.1"), b"bob")
+    clock.advance(1)
+    trial.end(failed=True)
+    # The pause is two seconds now, and patience one for each turn.
+    assert Trial(guessing, client("192.0.2.1"), b"eve").refused() == (
+        "too many failures from this client, not checked"
+    )
+    guess(guessing, "192.0.2.3", b"carl", 1)
+    second = Trial(guessing, client("192.0.2.4"), b"carl")
+    clock.advance(1)
+    second.end(failed=True)
+    assert Trial(guessing, client("192.0.2.5"), b"carl").refused() == (
+        "too many failures for this name, not checked"
+    )
+
+
+def test_what_is_not_checked_is_held_against_nobody() -> None:
+    clock = Clock()
+    guessing = Guessing(clock, 1, PATIENCE)
+    for address in ("192.0.2.1", "192.0.2.2"):
+        trial = Trial(guessing, client(address), b"ann")
+        clock.advance(1)
+        trial.end(failed=True)
+    Trial(guessing, client("192.0.2.3"), b"ann").refused()
+    # Its client may try another name at once.
+    assert not waits(guessing, "192.0.2.3", b"bob")
+
+
+def test_a_client_without_an_address_takes_its_names_turns(guessing: Guessing) -> None:
+    for _ in range(FREE):
+        trial = Trial(guessing, Client(None))
+        trial.end(failed=True)
+    assert not Trial(guessing, Client(None)).began
+    assert Trial(guessing, Client(None), b"bob").began
