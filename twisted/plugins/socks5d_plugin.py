@@ -3,7 +3,9 @@
 from twisted.application.service import ServiceMaker
 
 from socks5d.auth import AnyUserID, NoAuthentication
-from socks5d.naming import NamedAuthenticator, NamedRuleset
+from socks5d.auth.htpasswd import make_htpasswd_checker
+from socks5d.auth.pam import make_pam_checker
+from socks5d.naming import NamedAuthenticator, NamedChecker, NamedRuleset
 from socks5d.rules import PermitUnprotected
 
 
@@ -26,4 +28,51 @@ any_userid = NamedAuthenticator(
 )
 permit_unprotected = NamedRuleset(
     "permit", "permits every destination that does not trust this host", _plain(PermitUnprotected)
+)
+
+htpasswd = NamedChecker(
+    "htpasswd",
+    "PATH[:plain=yes|no]",
+    """\
+Names and hashes of passwords from a file, one name:hash on each line, as
+Apache's htpasswd writes it:
+
+    htpasswd -B -C 10 /etc/socks5d/htpasswd ann
+
+Blank lines and those that begin with # are passed over. Taken are bcrypt
+($2a$, $2b$, $2y$), argon2 (argon2id, argon2i, argon2d; at most 256 MiB) and,
+on Linux, SHA-256-crypt and SHA-512-crypt ($5$, $6$; htpasswd -2 and -5).
+MD5 and SHA-1 are refused. bcrypt looks at 72 octets: longer passwords are not
+accepted with it.
+
+plain=yes: what is no hash is the password itself, in plain text.
+
+The file is looked at with each login and read again when it has changed; it
+has to be readable to the server's user. One that is wrong or gone by then is
+told in the log, and the users stay who they were. A colon in PATH is written
+with a backslash before it.
+
+bcrypt and argon2 need: pip install 'socks5d[htpasswd]'
+""",
+    make_htpasswd_checker,
+)
+pam = NamedChecker(
+    "pam",
+    "[SERVICE]",
+    """\
+Names and passwords that PAM accepts, by the rules for auth and for account in
+/etc/pam.d/SERVICE, a file that has to be there; SERVICE is socks5d when none
+is given. No session is opened. With Debian's own rules for passwords that
+file is:
+
+    auth     include  common-auth
+    account  include  common-account
+
+Accounts without a password, and passwords that have expired, are refused.
+Modules ask as the server's user: pam_unix lets none but root ask about the
+passwords of others.
+
+It needs: pip install 'socks5d[pam]'
+""",
+    make_pam_checker,
 )
