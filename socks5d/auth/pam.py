@@ -175,7 +175,7 @@ class PAMChecker:
 
     def _answered(self, answer: Answer) -> Avatar | Deferred[Avatar]:
         if answer.fault:
-            self._complain(f"PAM does not do its work: {answer.fault}")
+            self._complain(f"PAM answered a login with an error: {answer.fault}")
         if answer.user is not None:
             return answer.user
         return deferLater(self._reactor, answer.delay, _refuse)
