@@ -80,7 +80,7 @@ class PAMService:
             raise ArgumentError(
                 f"{name!r} is no name of a service: it has lower-case letters, digits and _.+-"
             )
-        if not any((folder / name).is_file() for folder in FOLDERS):
+        if not _has_file(name):
             raise ArgumentError(
                 f"there is no service {name!r}: write {FOLDERS[0] / name}, "
                 "or PAM would ask the service 'other'"
@@ -101,6 +101,9 @@ class PAMService:
         @param name: without a NUL.
         @param password: without a NUL.
         """
+        if not _has_file(self.name):
+            # PAM would ask the service "other", which may let in more.
+            return Answer(None, fault=f"service {self.name}: it has no file any more")
         delays, users = [0.0], [name]
 
         def note_delay(status: int, microseconds: int, data: object) -> None:
@@ -193,6 +196,10 @@ def make_pam_checker(argument: str) -> PAMChecker:
     """
     service = parse_arguments(argument, "service", {})["service"] or DEFAULT_SERVICE
     return PAMChecker(PAMService(service).login)
+
+
+def _has_file(service: str) -> bool:
+    return any((folder / service).is_file() for folder in FOLDERS)
 
 
 def _refuse() -> Avatar:
