@@ -158,8 +158,8 @@ class Limits:
     @ivar failures: logins that fail before the next from the same client address, or for
         the same name, has to wait.
     @ivar logins: logins being checked in threads, or waiting for it, at once; as many again
-        of those that were accepted before.
-    @ivar login_threads: logins being checked in threads at once.
+        of those who were let in lately.
+    @ivar login_threads: logins being checked in threads at once; as many again, likewise.
     @ivar idents: questions to the identd of one client address at once; more wait.
     """
 

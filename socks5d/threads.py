@@ -41,7 +41,6 @@ class _Daemon(threading.Thread):
 class _Job(NamedTuple):
     call: Callable[[], Any]
     answer: Deferred[Any]
-    first: bool
 
 
 class Threads:
@@ -56,8 +55,7 @@ class Threads:
         """
         @param name: what the threads are called.
         @param threads: jobs that run at once.
-        @param jobs: jobs that run or wait for it; one more is refused.  Those that go
-            first are counted apart from the others.
+        @param jobs: jobs that run or wait for it; one more is refused.
         @param nice: by how much the threads leave the processor to others, 0 to 19;
             Linux only.
         """
@@ -68,14 +66,12 @@ class Threads:
         self._limit = jobs
         self._started = False
         self._running = 0
-        #: How many run or wait, of those that go first and of the others.
-        self._counts = {True: 0, False: 0}
-        self._waiting: dict[bool, deque[_Job]] = {True: deque(), False: deque()}
+        self._waiting: deque[_Job] = deque()
 
     @property
     def pending(self) -> int:
         """Jobs that run or wait for it."""
-        return sum(self._counts.values())
+        return self._running + len(self._waiting)
 
     def limit(self, *, threads: int, jobs: int) -> None:
         """See L{__init__}."""
@@ -84,15 +80,14 @@ class Threads:
         self._limit = jobs
         self._begin_more()
 
-    def run(self, call: Callable[[], T], *, first: bool = False) -> Deferred[T]:
+    def run(self, call: Callable[[], T]) -> Deferred[T]:
         """
         @param call: is called in a thread.
-        @param first: whether it goes before those that do not.
         @return: fires with what it gives, or fails with what it raises, or with
             L{Overloaded}.  A job that is cancelled before its turn is not called; one
             that runs cannot be stopped, and counts until it ends by itself.
         """
-        if self._counts[first] >= self._limit:
+        if self.pending >= self._limit:
             return fail(Overloaded("too much waits for a thread"))
         if not self._started:
             self._started = True
@@ -100,30 +95,23 @@ class Threads:
             if IReactorCore.providedBy(self._reactor):
                 self._reactor.addSystemEventTrigger("after", "shutdown", self.stop)
         # What the caller cannot reach, so that it counts until it ends.
-        job = _Job(call, Deferred(lambda _: self._withdraw(job)), first)
-        self._counts[first] += 1
-        self._waiting[first].append(job)
+        job = _Job(call, Deferred(lambda _: self._withdraw(job)))
+        self._waiting.append(job)
         self._begin_more()
         return job.answer
 
     def _withdraw(self, job: _Job) -> None:
-        waiting = self._waiting[job.first]
-        if job in waiting:
-            waiting.remove(job)
-            self._counts[job.first] -= 1
+        if job in self._waiting:
+            self._waiting.remove(job)
 
     def _begin_more(self) -> None:
-        while self._running < self._threads:
-            waiting = self._waiting[True] or self._waiting[False]
-            if not waiting:
-                return
-            job = waiting.popleft()
+        while self._running < self._threads and self._waiting:
+            job = self._waiting.popleft()
             self._running += 1
             deferToThreadPool(self._reactor, self._pool, job.call).addBoth(self._done, job)
 
     def _done(self, result: object, job: _Job) -> None:
         self._running -= 1
-        self._counts[job.first] -= 1
         self._begin_more()
         if job.answer.called:
             # It was cancelled while it ran.

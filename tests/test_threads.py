@@ -150,30 +150,6 @@ def test_stopping_one_that_never_began_is_nothing() -> None:
     assert pending(mine) == 0
 
 
-def test_who_goes_first_overtakes_those_that_wait(hanging: Hanging) -> None:
-    mine = some(threads=1)
-    order: list[str] = []
-    busy = Started(mine.run, hanging)
-    hanging.wait_for(1)
-    waiting = [Started(mine.run, lambda name=name: order.append(name)) for name in ("b", "c")]
-    waiting.append(Started(lambda: mine.run(lambda: order.append("a"), first=True)))
-    hanging.released.set()
-    for each in (busy, *waiting):
-        each.wait()
-    assert order == ["a", "b", "c"]
-
-
-def test_who_goes_first_is_counted_apart(hanging: Hanging) -> None:
-    mine = some(threads=1, jobs=1)
-    jobs = [Started(mine.run, hanging)]
-    hanging.wait_for(1)
-    assert Started(mine.run, hanging).wait().check(Overloaded)
-    jobs.append(Started(lambda: mine.run(hanging, first=True)))
-    assert Started(lambda: mine.run(hanging, first=True)).wait().check(Overloaded)
-    hanging.released.set()
-    assert [job.wait() for job in jobs] == ["done"] * 2
-
-
 def test_what_is_cancelled_before_its_turn_leaves_room(hanging: Hanging) -> None:
     mine = some(threads=1, jobs=2)
     first, second = (Started(mine.run, hanging) for _ in range(2))

@@ -27,11 +27,31 @@ class TooManyLogins(UnauthorizedLogin):
     """
 
 
-_of: WeakKeyDictionary[IReactorFromThreads, Threads] = WeakKeyDictionary()
-_first: ContextVar[bool] = ContextVar("first", default=False)
+class LoginThreads:
+    """
+    @ivar known: for those who were let in lately.
+    @ivar strangers: for everybody else.  These leave the processor to the others.
+    """
+
+    def __init__(self, reactor: IReactorFromThreads, *, threads: int, jobs: int) -> None:
+        """See L{limit}."""
+        self.known = Threads(reactor, "socks5d-login", threads=threads, jobs=jobs)
+        self.strangers = Threads(reactor, "socks5d-try", threads=threads, jobs=jobs, nice=NICE)
+
+    def limit(self, *, threads: int, jobs: int) -> None:
+        """
+        @param threads: checks of each kind at once.
+        @param jobs: checks of each kind that run or wait for it.
+        """
+        for each in (self.known, self.strangers):
+            each.limit(threads=threads, jobs=jobs)
 
 
-def login_threads(reactor: IReactorFromThreads) -> Threads:
+_of: WeakKeyDictionary[IReactorFromThreads, LoginThreads] = WeakKeyDictionary()
+_known: ContextVar[bool] = ContextVar("known", default=False)
+
+
+def login_threads(reactor: IReactorFromThreads) -> LoginThreads:
     """
     @return: the threads in which all logins on a reactor are checked; as many, and as
         many logins, as L{Limits} has by default, until somebody says otherwise.
@@ -39,32 +59,26 @@ def login_threads(reactor: IReactorFromThreads) -> Threads:
     found = _of.get(reactor)
     if found is None:
         limits = Limits()
-        found = Threads(
-            reactor,
-            "socks5d-login",
-            threads=limits.login_threads,
-            jobs=limits.logins,
-            nice=NICE,
-        )
+        found = LoginThreads(reactor, threads=limits.login_threads, jobs=limits.logins)
         _of[reactor] = found
     return found
 
 
 @contextmanager
-def going_first() -> Iterator[None]:
-    """Logins whose check is begun within go before the others that wait for a thread."""
-    token = _first.set(True)
+def of_known() -> Iterator[None]:
+    """Logins whose check is begun within are of somebody who was let in lately."""
+    token = _known.set(True)
     try:
         yield
     finally:
-        _first.reset(token)
+        _known.reset(token)
 
 
-def goes_first() -> bool:
+def is_known() -> bool:
     """
-    @return: whether a login whose check begins now goes before others.
+    @return: whether a login whose check begins now is of somebody who was let in lately.
     """
-    return _first.get()
+    return _known.get()
 
 
 def in_login_thread(job: Callable[[], T], reactor: Any = None) -> Deferred[T]:
@@ -78,7 +92,9 @@ def in_login_thread(job: Callable[[], T], reactor: Any = None) -> Deferred[T]:
     """
     if reactor is None:
         from twisted.internet import reactor
-    return login_threads(reactor).run(job, first=goes_first()).addErrback(_too_many)
+    threads = login_threads(reactor)
+    mine = threads.known if is_known() else threads.strangers
+    return mine.run(job).addErrback(_too_many)
 
 
 def _too_many(failure: Failure) -> NoReturn:

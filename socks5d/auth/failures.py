@@ -9,7 +9,7 @@ are made side by side gain nothing: as many run as may still fail.
 from collections import deque
 from collections.abc import Hashable
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from socks5d.bounded import bounded
@@ -23,10 +23,6 @@ FORGET = 900.0
 KEYS = 32768
 #: Attempts of one key that wait.
 WAITING = 64
-
-
-class TooManyFailures(Exception):
-    """An attempt would have to wait for too long."""
 
 
 class _Key:
@@ -69,15 +65,15 @@ class Failures:
         Wait for a turn.
 
         @return: fires when the attempt may be made, which is then L{given
-            back<give_back>}; fails with L{TooManyFailures} when that is too far off, and
-            with L{DeadlinePassed<socks5d.bounded.DeadlinePassed>} when it turns out to be.
-            May be cancelled.
+            back<give_back>}; fails with L{DeadlinePassed<socks5d.bounded.DeadlinePassed>}
+            when it has waited for too long: not before, though it may be clear from the
+            beginning, for who is refused at once can try the faster.  May be cancelled.
         """
         now = self._clock.seconds()
         known = self._key(key, now)
-        turn: Deferred[None] = Deferred(lambda turn: self._leave(key, known, turn))
         if known.until - now > self._patience or len(known.waiting) >= WAITING:
-            return fail(TooManyFailures())
+            return bounded(self._clock, self._patience, Deferred())
+        turn: Deferred[None] = Deferred(lambda turn: self._leave(key, known, turn))
         known.waiting.append(turn)
         self._serve(key, known)
         return turn if turn.called else bounded(self._clock, self._patience, turn)

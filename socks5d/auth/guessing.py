@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from twisted.internet.interfaces import IReactorTime
 
-from socks5d.auth.failures import Failures, TooManyFailures
+from socks5d.auth.failures import Failures
 from socks5d.bounded import DeadlinePassed
 from socks5d.model import Client, client_key
 
@@ -65,7 +65,7 @@ async def _turn(
 ) -> AsyncIterator[None]:
     try:
         await failures.take(key)
-    except (TooManyFailures, DeadlinePassed):
+    except DeadlinePassed:
         attempt.failed = False
         raise NotChecked(f"too many failures {what}, not checked") from None
     try:

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from socks5d.auth.blocking import TooManyLogins, going_first
+from socks5d.auth.blocking import TooManyLogins, of_known
 from socks5d.auth.guessing import Guessing, NotChecked
 from socks5d.auth.logins import Logins
 from socks5d.bounded import Complaints, bounded
@@ -79,7 +79,7 @@ class PasswordAuthenticator:
     identity its name.  A checker that fails or hangs has not accepted.
 
     Guessing is slowed: see L{Guessing}.  Credentials that were right within the last hour
-    do not wait for what others do, and are checked first.
+    do not wait for what others do, nor for the threads that others are checked in.
     """
 
     method = socks5.USERNAME_PASSWORD
@@ -126,7 +126,7 @@ class PasswordAuthenticator:
             return identity
         until = self._clock.seconds() + self._seconds
         if self._logins.known(credentials):
-            return await self._ask(credentials, until, going_first)
+            return await self._ask(credentials, until, of_known)
         async with self._guessing.attempt(client, credentials.username) as attempt:
             try:
                 identity = await self._ask(credentials, until)
@@ -140,13 +140,13 @@ class PasswordAuthenticator:
         self,
         credentials: userpass.Credentials,
         until: float,
-        order: Callable[[], AbstractContextManager[None]] = nullcontext,
+        within: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Identity:
         reasons: set[str] = set()
         for place, checker in enumerate(self._checkers):
             left = max(until - self._clock.seconds(), 0.0)
             offered = UsernamePassword(*credentials)
-            with order():
+            with within():
                 answer = maybeDeferred(checker.requestAvatarId, offered)
             try:
                 avatar = await bounded(self._clock, left / (len(self._checkers) - place), answer)

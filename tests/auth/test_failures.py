@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from socks5d.auth import failures
-from socks5d.auth.failures import FORGET, LONGEST_PAUSE, WAITING, Failures, TooManyFailures
+from socks5d.auth.failures import FORGET, LONGEST_PAUSE, WAITING, Failures
 from socks5d.bounded import DeadlinePassed
 
 FREE, PATIENCE = 3, 100.0
@@ -138,7 +138,7 @@ def test_keys_are_apart(clock: Clock, table: Failures) -> None:
     assert Attempt(table, "b").runs
 
 
-def test_who_would_wait_for_too_long_is_refused_at_once(clock: Clock) -> None:
+def test_who_would_wait_for_too_long_waits_in_vain(clock: Clock) -> None:
     impatient = Failures(clock, 1, 1.5)
     assert Attempt(impatient).runs
     impatient.give_back("a", failed=True)
@@ -146,9 +146,13 @@ def test_who_would_wait_for_too_long_is_refused_at_once(clock: Clock) -> None:
     clock.advance(1)
     assert waits.runs
     impatient.give_back("a", failed=True)
-    assert Attempt(impatient).refused is TooManyFailures
+    in_vain = Attempt(impatient)
     clock.advance(0.5)
-    assert Attempt(impatient).refused is None
+    waits = Attempt(impatient)
+    clock.advance(1)
+    assert (in_vain.runs, in_vain.refused) == (False, DeadlinePassed)
+    clock.advance(0.5)
+    assert waits.runs
 
 
 def test_who_waits_for_others_is_refused_when_it_took_too_long(clock: Clock) -> None:
@@ -165,10 +169,15 @@ def test_no_more_wait_than_may(clock: Clock, table: Failures) -> None:
     for _ in range(FREE):
         Attempt(table)
     waiting = [Attempt(table) for _ in range(WAITING)]
-    assert Attempt(table).refused is TooManyFailures
+    in_vain = Attempt(table)
     waiting[7].leave()
     assert waiting[7].refused is CancelledError
-    assert Attempt(table).refused is None
+    last = Attempt(table)
+    for _ in range(FREE + WAITING):
+        table.give_back("a", failed=False)
+    assert (in_vain.runs, last.runs) == (False, True)
+    clock.advance(PATIENCE)
+    assert in_vain.refused is DeadlinePassed
 
 
 def test_who_leaves_is_passed_over(clock: Clock, table: Failures) -> None:

@@ -28,7 +28,7 @@ from tests.support.twistd import Twistd, twistd
 METHOD = bytes((socks5.USERNAME_PASSWORD,))
 ANN = (b"ann", b"open-sesame")
 #: Guessers that try at once, and the first of the addresses that they come from.
-AT_ONCE = 64
+AT_ONCE = 512
 FIRST_SOURCE = int(IPv4Address("127.1.0.1"))
 #: CONNECTs of the others that are measured where nobody guesses.
 QUIET = 300
@@ -85,8 +85,8 @@ async def guess(server: Address, number: int, sources: int) -> str:
     try:
         credentials = userpass.Credentials(name, b"guess-%d" % number)
         writer.write(socks5.encode_greeting(METHOD) + userpass.encode_credentials(credentials))
-        answer = await asyncio.wait_for(reader.read(4), PATIENCE)
-    except (OSError, TimeoutError):
+        answer = await asyncio.wait_for(reader.readexactly(4), PATIENCE)
+    except (OSError, EOFError, TimeoutError):
         return "no answer"
     finally:
         writer.close()
