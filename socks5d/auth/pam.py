@@ -60,7 +60,7 @@ class Answer(NamedTuple):
     What PAM says.
 
     @ivar user: who it is, as modules have it; None for nobody.
-    @ivar delay: seconds that a refusal should wait for, so that guessing takes time.
+    @ivar delay: seconds that a refusal should take, so that guessing takes time.
     @ivar fault: what the operator should know, on one line; "" for nothing.
     """
 
@@ -107,8 +107,9 @@ class PAMService:
         delays, users = [0.0], [name]
 
         def note_delay(status: int, microseconds: int, data: object) -> None:
-            if status != _SUCCESS:
-                delays.append(microseconds / 1e6)
+            # Of a success too: an account that is over is refused no sooner, which would
+            # tell that the password was right.
+            delays.append(microseconds / 1e6)
 
         delay = _DelayFunction(note_delay)
         attempt: Any = self._pam.PamAuthenticator()
@@ -145,8 +146,10 @@ class PAMService:
 @implementer(ICredentialsChecker)
 class PAMChecker:
     """
-    Accepts whom PAM accepts; an avatar's name is octets.  Works in threads, and a refusal
-    waits for as long as modules ask for.
+    Accepts whom PAM accepts; an avatar's name is octets.  Works in threads.
+
+    A refusal comes when the time has passed that modules ask for, from the beginning of the
+    login and not from their answer, which may be there sooner for a name that nobody has.
     """
 
     credentialInterfaces = (IUsernamePassword,)
@@ -173,15 +176,17 @@ class PAMChecker:
             from twisted.internet import reactor
 
             self._reactor = reactor
+        began = self._reactor.seconds()
         asked = in_login_thread(partial(self._login, name, password), self._reactor)
-        return asked.addCallback(self._answered)
+        return asked.addCallback(self._answered, began)
 
-    def _answered(self, answer: Answer) -> Avatar | Deferred[Avatar]:
+    def _answered(self, answer: Answer, began: float) -> Avatar | Deferred[Avatar]:
         if answer.fault:
             self._complain(f"PAM answered a login with an error: {answer.fault}")
         if answer.user is not None:
             return answer.user
-        return deferLater(self._reactor, answer.delay, _refuse)
+        left = began + answer.delay - self._reactor.seconds()
+        return deferLater(self._reactor, max(left, 0.0), _refuse)
 
     def _complain(self, text: str) -> None:
         if self._complaints is None:

@@ -113,10 +113,11 @@ def test_what_is_no_answer_refuses_and_is_told(code: int, answers: Answers) -> N
     assert answers.service.login(b"ann", b"secret") == Answer(None, 0.0, fault)
 
 
-def test_a_refusal_waits_for_as_long_as_modules_ask_for(answers: Answers) -> None:
+@pytest.mark.parametrize("by", ["authenticates", "manages"])
+def test_a_refusal_by_either_takes_as_long_as_modules_ask_for(by: str, answers: Answers) -> None:
     answers.delay = 1_500_000
     assert answers.service.login(b"ann", b"secret") == Answer(b"ann")
-    answers.authenticates = AUTH_ERR
+    setattr(answers, by, AUTH_ERR)
     assert answers.service.login(b"ann", b"wrong") == Answer(None, 1.5)
     answers.delay = 4_000_000_000
     assert answers.service.login(b"ann", b"wrong") == Answer(None, pam.LONGEST_DELAY)
@@ -262,13 +263,26 @@ def test_the_longest_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said == [[b"ann"]]
 
 
-def test_a_refusal_waits_and_holds_no_thread_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("takes", [0.0, 0.5, 1.9])
+def test_a_refusal_comes_when_it_is_time_and_holds_no_thread_meanwhile(
+    takes: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     threads = Threads(Answer(None, 2.0))
     said = logging_in(monkeypatch, threads, ANN)
+    threads.advance(takes)
     threads.run()
-    threads.advance(1.9)
+    threads.advance(1.95 - takes)
     assert said == [[]]
     threads.advance(0.1)
+    assert said[0][0].check(UnauthorizedLogin)
+
+
+def test_a_refusal_that_took_longer_comes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = Threads(Answer(None, 2.0))
+    said = logging_in(monkeypatch, threads, ANN)
+    threads.advance(3)
+    threads.run()
+    threads.advance(0)
     assert said[0][0].check(UnauthorizedLogin)
 
 
