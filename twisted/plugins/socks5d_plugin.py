@@ -68,7 +68,9 @@ file is:
     auth     include  common-auth
     account  include  common-account
 
-Accounts without a password, and passwords that have expired, are refused.
+Accounts without a password, and passwords that have expired, are refused. A
+refusal takes as long as modules ask for (pam_unix, pam_faildelay), at most
+four seconds; without such a module its time may tell which names there are.
 Modules ask as the server's user: pam_unix lets none but root ask about the
 passwords of others.
 
