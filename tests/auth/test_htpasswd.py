@@ -431,7 +431,7 @@ def test_hashing_and_reading_are_not_done_in_the_reactors_thread(
     replace(path, ANN)
     assert in_reactor(checker.requestAvatarId, UsernamePassword(b"ann", b"secret")) == b"ann"
     assert threads
-    assert all("socks5d-login" in each for each in threads)
+    assert all("socks5d-try" in each for each in threads)
 
 
 def test_logins_at_once_get_each_their_own_answer(path: Path) -> None:

@@ -325,4 +325,4 @@ def test_it_is_asked_in_a_thread_for_logins() -> None:
         return Answer(name)
 
     assert in_reactor(PAMChecker(ask).requestAvatarId, ANN) == b"ann"
-    assert "socks5d-login" in threads[0]
+    assert "socks5d-try" in threads[0]
