@@ -19,7 +19,7 @@ BCRYPT = bcrypt.hashpw(PASSWORD, SALT)
 def argon(kind: argon2.Type, password: bytes = PASSWORD) -> bytes:
     """As cheap as may be."""
     hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=kind)
-    return hasher.hash(password).encode()
+    return hasher.hash(password, salt=SALT[-16:]).encode()
 
 
 ARGON2 = argon(argon2.Type.ID)
