@@ -1,0 +1,138 @@
+"""
+The connections that logins share.
+
+A login has a line to itself: one connection that searches, bound as the account for it, and
+one on which users bind, which has their rights and never searches.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from socks5d.auth.blocking import TooManyLogins
+from socks5d.auth.ldap.connecting import Connect
+from socks5d.auth.ldap.connection import Connection
+from socks5d.auth.ldap.failures import ConnectionEnded
+
+T = TypeVar("T")
+
+
+class Kept:
+    """A connection that is kept between logins, and replaced when it has ended."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._connection: Connection | None = None
+
+    async def ask(self, question: Callable[[Connection], Awaitable[T]]) -> T:
+        """
+        @param question: is asked again, once, where a connection that was kept has died.
+        @raise DirectoryError: when there is no answer.
+        """
+        kept = self._connection
+        if kept is not None and not kept.ended:
+            try:
+                return await question(kept)
+            except ConnectionEnded:
+                self._connection = None
+        self._connection = fresh = await self._connect()
+        return await question(fresh)
+
+    def close(self) -> None:
+        """End it; another is made when it is needed."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+class Line:
+    """
+    What a login has to itself.
+
+    @ivar searches: for searches alone.
+    @ivar binds: for binds alone.
+    """
+
+    def __init__(self, searching: Connect, binding: Connect) -> None:
+        self.searches = Kept(searching)
+        self.binds = Kept(binding)
+        self.unused: IDelayedCall | None = None
+
+    def close(self) -> None:
+        """End its connections."""
+        self.searches.close()
+        self.binds.close()
+
+
+class Lines:
+    """As many lines as may be, and a queue for them."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        make: Callable[[], Line],
+        *,
+        most: int,
+        waiting: int,
+        idle: float,
+    ) -> None:
+        """
+        @param most: lines.
+        @param waiting: logins that wait for one; one more is refused.
+        @param idle: for how long an unused line keeps its connections, in seconds.
+        """
+        self._clock = clock
+        self._make = make
+        self._most = most
+        self._waiting = waiting
+        self._idle = idle
+        self._free: list[Line] = []
+        self._queue: deque[Deferred[Line]] = deque()
+        self.taken = 0
+
+    async def take(self) -> Line:
+        """
+        @return: a line that must be given back.
+        @raise TooManyLogins: when as many wait as may.
+        """
+        if self._free:
+            # The one used last, so that those that are not needed grow old.
+            line = self._free.pop()
+            if line.unused is not None:
+                line.unused.cancel()
+                line.unused = None
+            self.taken += 1
+            return line
+        if self.taken < self._most:
+            self.taken += 1
+            return self._make()
+        if len(self._queue) >= self._waiting:
+            raise TooManyLogins("too many logins at once")
+        turn: Deferred[Line] = Deferred(self._queue.remove)
+        self._queue.append(turn)
+        return await turn
+
+    def give_back(self, line: Line) -> None:
+        """To the login that has waited longest, if one does."""
+        if self._queue:
+            self._queue.popleft().callback(line)
+            return
+        self.taken -= 1
+        self._free.append(line)
+        line.unused = self._clock.callLater(self._idle, self._forget, line)
+
+    def close(self) -> None:
+        """End the connections of those lines that no login has."""
+        while self._free:
+            line = self._free[-1]
+            if line.unused is not None:
+                line.unused.cancel()
+            self._forget(line)
+
+    def _forget(self, line: Line) -> None:
+        line.unused = None
+        self._free.remove(line)
+        line.close()

@@ -1,0 +1,129 @@
+"""From a name and a password to who it is: by a template, or by a search."""
+
+import secrets
+from math import ceil
+from typing import Final, Protocol
+
+from twisted.cred.error import UnauthorizedLogin
+
+from socks5d.auth.arguments import ArgumentError
+from socks5d.auth.ldap.connection import Connection, Found
+from socks5d.auth.ldap.failures import DirectoryError
+from socks5d.auth.ldap.lines import Line
+from socks5d.auth.ldap.messages import SIZE_LIMIT_EXCEEDED, SUCCESS, Codec, Entry
+from socks5d.auth.ldap.names import canonical, may_be_name
+from socks5d.auth.ldap.settings import Search, Template
+from socks5d.auth.ldap.templates import Filter, check_attribute, check_dn, dn_of
+
+#: The resultCodes that say that it is not this user (RFC 4511 appendix A); any other says
+#: that the directory cannot tell.
+_REFUSED: Final = frozenset(
+    {
+        19,  # constraintViolation
+        32,  # noSuchObject
+        34,  # invalidDNSyntax
+        48,  # inappropriateAuthentication
+        49,  # invalidCredentials
+        50,  # insufficientAccessRights
+        53,  # unwillingToPerform
+    }
+)
+
+
+class Wrong(UnauthorizedLogin):
+    """It is not this user, or there is none."""
+
+    def __init__(self) -> None:
+        super().__init__("wrong username or password")
+
+
+class Way(Protocol):
+    """How a directory is asked about a user."""
+
+    async def log_in(self, line: Line, name: bytes, password: bytes) -> bytes:
+        """
+        @param name: of a user; fit to be asked about.
+        @param password: not empty.
+        @return: the name by which rules know that user.
+        @raise Wrong: when it is not that user.
+        @raise DirectoryError: when the directory cannot tell.
+        """
+
+
+class ByTemplate:
+    """Bind as a DN that is made of the name."""
+
+    def __init__(self, way: Template, codec: Codec) -> None:
+        check_dn(way.dn, "dn")
+        self._dn = way.dn
+        self._codec = codec
+
+    async def log_in(self, line: Line, name: bytes, password: bytes) -> bytes:
+        """See L{Way}."""
+        known_as = canonical(name)
+        if known_as is None:
+            raise Wrong
+        await _bind(line, dn_of(self._dn, known_as), password, self._codec)
+        return known_as
+
+
+class BySearch:
+    """Search for the name, and bind as what is found."""
+
+    def __init__(self, way: Search, codec: Codec, seconds: float) -> None:
+        """
+        @param seconds: for how long the server should search.
+        """
+        for text, key in ((way.base, "base"), (way.bind, "bind"), (way.decoy, "decoy")):
+            if text:
+                check_dn(text, key)
+        self._way = way
+        self._codec = codec
+        self._seconds = ceil(seconds)
+        self._filter = Filter(way.filter)
+        if not way.name and len(set(self._filter.attributes)) > 1:
+            raise ArgumentError("'filter' asks for several attributes; say which is the 'name'")
+        self._name = way.name or self._filter.attributes[0]
+        check_attribute(self._name, "name")
+
+    async def log_in(self, line: Line, name: bytes, password: bytes) -> bytes:
+        """See L{Way}."""
+        wanted = self._filter.of(name)
+
+        async def search(connection: Connection) -> Found:
+            return await connection.search(
+                self._way.base, wanted, self._name, most=2, seconds=self._seconds
+            )
+
+        found = await line.searches.ask(search)
+        if found.code not in (SUCCESS, SIZE_LIMIT_EXCEEDED):
+            raise DirectoryError(f"it does not search ({self._codec.name_of(found.code)})")
+        entry = found.entries[0] if len(found.entries) == 1 and found.code == SUCCESS else None
+        known_as = None if entry is None else self._known_as(entry)
+        if entry is None or not entry.dn or known_as is None:
+            await self._pretend(line)
+            if entry is not None:
+                raise DirectoryError(f"whom it finds has no name: not one value of {self._name}")
+            raise Wrong
+        await _bind(line, entry.dn, password, self._codec)
+        return known_as
+
+    def _known_as(self, entry: Entry) -> bytes | None:
+        values = entry.attributes.get(self._name.lower().encode(), ())
+        return values[0] if len(values) == 1 and may_be_name(values[0]) else None
+
+    async def _pretend(self, line: Line) -> None:
+        """Take the time that a wrong password takes; whatever comes of it is nothing."""
+        dn = self._way.decoy or f"cn={secrets.token_hex(8)},{self._way.base}"
+        try:
+            await _bind(line, dn, secrets.token_hex(8).encode(), self._codec)
+        except Wrong:
+            return
+
+
+async def _bind(line: Line, dn: str | bytes, password: bytes, codec: Codec) -> None:
+    code = await line.binds.ask(lambda connection: connection.bind(dn, password))
+    if code in _REFUSED:
+        raise Wrong
+    if code != SUCCESS:
+        raise DirectoryError(f"it does not let users bind ({codec.name_of(code)})")
