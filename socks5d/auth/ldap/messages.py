@@ -130,7 +130,7 @@ class Codec:
 
         @param number: the message's ID.
         """
-        return self._request(number, self._ldap.LDAPBindRequest(dn=dn, auth=password))
+        return self._message(number, self._ldap.LDAPBindRequest(dn=dn, auth=password))
 
     def search(
         self, number: int, base: str, wanted: Any, attribute: str, most: int, seconds: int
@@ -149,17 +149,22 @@ class Codec:
             sizeLimit=most,
             timeLimit=seconds,
         )
-        return self._request(number, request)
+        return self._message(number, request)
 
     def start_tls(self, number: int) -> bytes:
         """StartTLS (RFC 4511 section 4.14)."""
-        return self._request(number, self._ldap.LDAPStartTLSRequest())
+        return self._message(number, self._ldap.LDAPStartTLSRequest())
 
     def unbind(self, number: int) -> bytes:
         """The end (RFC 4511 section 4.3), which has no answer."""
-        return self._request(number, self._ldap.LDAPUnbindRequest())
+        return self._message(number, self._ldap.LDAPUnbindRequest())
 
-    def _request(self, number: int, operation: Any) -> bytes:
+    def entry(self, number: int, dn: str, attribute: str, *values: bytes) -> bytes:
+        """What a server says of somebody it has found (RFC 4511 section 4.5.2)."""
+        found = self._ldap.LDAPSearchResultEntry(dn, [(attribute, values)])
+        return self._message(number, found)
+
+    def _message(self, number: int, operation: Any) -> bytes:
         octets: bytes = self._ldap.LDAPMessage(operation, id=number).toWire()
         return octets
 
