@@ -9,6 +9,7 @@ import pytest
 
 from tests.interop.dnsserver import dnsmasq
 from tests.interop.programs import missing
+from tests.interop.slapd import Slapd
 from tests.interop.webserver import WebServer, nginx
 from tests.support.running import Address
 from tests.support.twistd import twistd
@@ -28,6 +29,13 @@ def dns_port() -> Iterator[int]:
     """The port of dnsmasq."""
     with dnsmasq() as port:
         yield port
+
+
+@pytest.fixture(scope="module")
+def directory() -> Iterator[Slapd]:
+    """slapd with users."""
+    with TemporaryDirectory() as folder, Slapd(Path(folder)).running() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
