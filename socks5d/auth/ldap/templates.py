@@ -27,14 +27,19 @@ def check_dn(text: str, key: str) -> None:
     from ldaptor.protocols.ldap.distinguishedname import DistinguishedName
 
     try:
-        pairs = [pair for rdn in DistinguishedName(text).split() for pair in rdn.split()]
+        names = [rdn.split() for rdn in DistinguishedName(text).split()]
     except Exception:  # noqa: BLE001 (ldaptor fails in any way)
-        pairs = []
-    if not pairs or not all(_ATTRIBUTE.fullmatch(pair.attributeType) for pair in pairs):
+        names = []
+    pairs = [pair for name in names for pair in name]
+    if not all(names) or not pairs or not all(map(_has_attribute, pairs)):
         raise ArgumentError(f"{key!r} is no DN, as uid=ann,ou=people,dc=example,dc=org")
     # What begins with # is a value in hexadecimal digits.
     if any(MARK in pair.value and pair.value.startswith("#") for pair in pairs):
         raise ArgumentError(f"{key!r} has %s where no name can be")
+
+
+def _has_attribute(pair: Any) -> bool:
+    return _ATTRIBUTE.fullmatch(pair.attributeType) is not None
 
 
 def check_attribute(text: str, key: str) -> None:
