@@ -25,6 +25,7 @@ _REASONS: Final = (
     (errors.ConnectionRefusedError, "it refuses connections"),
     (errors.DNSLookupError, "its name does not resolve"),
     (errors.TimeoutError, "it cannot be reached in time"),
+    (errors.TCPTimedOutError, "it cannot be reached in time"),
     (errors.ConnectError, "it cannot be reached"),
     (VerificationError, "TLS: its certificate is for another name"),
 )
