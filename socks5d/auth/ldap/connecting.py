@@ -76,11 +76,7 @@ def connecting(
             raise DirectoryError(reason(Failure())) from None
         assert isinstance(connection, Connection)
         if options is not None:
-            try:
-                await connection.start_tls(options, server.ask)
-            except BaseException:
-                connection.abort()
-                raise
+            await connection.start_tls(options, server.ask)
         return connection
 
     return connect

@@ -102,21 +102,25 @@ class Connection(Protocol):
 
     async def start_tls(self, options: IOpenSSLClientConnectionCreator, ask: bool) -> None:
         """
-        Go on in TLS, once the certificate is verified.
+        Go on in TLS, once the certificate is verified.  Where that fails, it has ended.
 
         @param ask: whether the server is asked first.
         """
-        if ask:
-            found = await self._ask("extended", self._codec.start_tls)
-            if found.code:
-                self.abort()
-                raise DirectoryError(f"it refuses StartTLS ({self._codec.name_of(found.code)})")
-        if self.ended:
-            raise ConnectionEnded("it ended the connection")
-        self._handshake = Deferred(self._give_up)
-        assert self.transport is not None
-        self.transport.startTLS(options)  # type: ignore[attr-defined]
-        await self._handshake
+        try:
+            if ask:
+                found = await self._ask("extended", self._codec.start_tls)
+                if found.code:
+                    name = self._codec.name_of(found.code)
+                    raise DirectoryError(f"it refuses StartTLS ({name})")
+            if self.ended:
+                raise ConnectionEnded("it ended the connection")
+            self._handshake = Deferred(self._give_up)
+            assert self.transport is not None
+            self.transport.startTLS(options)  # type: ignore[attr-defined]
+            await self._handshake
+        except BaseException:
+            self.abort()
+            raise
 
     # Its end.
 

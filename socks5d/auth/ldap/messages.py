@@ -170,7 +170,7 @@ class Codec:
 
     def decode(self, message: bytes) -> tuple[int, Answer]:
         """
-        @param message: a whole message.
+        @param message: a whole message, and nothing behind it.
         @return: its ID, and what it says.
         @raise Garbled: when it is none, or none that a server may send.
         """
@@ -178,7 +178,7 @@ class Codec:
             whole = frame(message, _SEQUENCE)
             number = whole and frame(message, _INTEGER, whole.start)
             operation = number and frame(message, -1, number.end)
-            if whole is None or number is None or operation is None or operation.end > whole.end:
+            if whole is None or number is None or operation is None:
                 raise Garbled("half a message")
             value, _ = self._decode(self._context, message[number.end : operation.end])
             return int.from_bytes(message[number.start : number.end]), self._answer(value)

@@ -103,7 +103,7 @@ class BySearch:
             raise DirectoryError(f"it does not search ({self._codec.name_of(found.code)})")
         entry = found.entries[0] if len(found.entries) == 1 and found.code == SUCCESS else None
         known_as = None if entry is None else self._known_as(entry)
-        if entry is None or not entry.dn or known_as is None:
+        if entry is None or known_as is None:
             await self._pretend(line, found)
             if entry is not None:
                 raise DirectoryError(f"whom it finds has no name: not one value of {self._name}")

@@ -179,6 +179,32 @@ def test_who_gives_up_ends_it() -> None:
     assert len(opened.said) == 1
 
 
+def test_who_gives_up_is_not_told_of_the_end() -> None:
+    for begin in (Opened.bind, lambda opened: opened.start_tls(ask=False)):
+        opened = Opened()
+        connection, lost = opened.connection, Failure(ConnectionLost())
+
+        def abort(connection: Connection = connection, lost: Failure = lost) -> None:
+            connection.connectionLost(lost)
+
+        opened.transport.abortConnection = abort  # type: ignore[method-assign]
+        begin(opened)
+        opened.deferred.cancel()
+        assert [each.type for each in opened.said] == [CancelledError]
+
+
+def test_tls_that_cannot_begin_is_the_end() -> None:
+    opened = Opened()
+
+    def fail(options: Any) -> None:
+        raise RuntimeError("no TLS")
+
+    opened.transport.startTLS = fail  # type: ignore[method-assign]
+    opened.start_tls(ask=False)
+    assert [each.type for each in opened.said] == [RuntimeError]
+    assert opened.transport.aborted
+
+
 def test_tls_is_asked_for_and_waited_for() -> None:
     opened = Opened().start_tls()
     assert type(read_request(opened.transport.value())[0].value).__name__ == "LDAPExtendedRequest"
