@@ -184,6 +184,7 @@ def test_the_wrong_secret_lets_nobody_in(directory: Slapd, tmp_path: Path) -> No
             assert status(server, "ann") == REFUSED
         server.wait_for("it refuses the account that searches .invalidCredentials.")
         assert server.output().count("it refuses the account") == 1
+        assert server.output().count("it has refused the account") == 1
         assert "not the searchers" not in server.output()
 
 

@@ -117,7 +117,7 @@ class LDAPChecker:
         # A line is one connection, or two where one of them searches.
         most = settings.connections
         if isinstance(settings.way, Search):
-            searching = bound(connect, settings.way, self._codec)
+            searching = bound(connect, settings.way, self._codec, self._reactor)
             most //= 2
         self._lines = Lines(
             self._reactor,

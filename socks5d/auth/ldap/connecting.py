@@ -7,7 +7,7 @@ from typing import Any, Final
 from twisted.internet import ssl
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -18,6 +18,9 @@ from socks5d.auth.ldap.messages import SUCCESS, Codec
 from socks5d.auth.ldap.settings import Search, Server
 
 Connect = Callable[[], Awaitable[Connection]]
+
+#: Seconds for which an account that was refused is not tried again.
+HOLD: Final = 10.0
 
 _CERTIFICATE: Final = re.compile(
     r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL
@@ -82,17 +85,24 @@ def connecting(
     return connect
 
 
-def bound(connect: Connect, way: Search, codec: Codec) -> Connect:
+def bound(connect: Connect, way: Search, codec: Codec, clock: IReactorTime) -> Connect:
     """
     @return: gives a connection that is bound as the account that searches, if there is one.
+        Where that is refused it is not tried again for L{HOLD} seconds: directories lock
+        accounts for which there are too many wrong passwords.
     """
+    held_until = 0.0
 
     async def connect_and_bind() -> Connection:
+        nonlocal held_until
+        if clock.seconds() < held_until:
+            raise DirectoryError("it has refused the account that searches")
         connection = await connect()
         if way.bind:
             try:
                 code = await connection.bind(way.bind, way.secret)
                 if code != SUCCESS:
+                    held_until = clock.seconds() + HOLD
                     raise DirectoryError(
                         f"it refuses the account that searches ({codec.name_of(code)})"
                     )

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from socks5d.auth.arguments import ArgumentError
-from socks5d.auth.ldap.connecting import Connect, bound
+from socks5d.auth.ldap.connecting import HOLD, Connect, bound
 from socks5d.auth.ldap.failures import DirectoryError
 from socks5d.auth.ldap.lines import Line
 from socks5d.auth.ldap.settings import Search, Template
@@ -40,7 +40,7 @@ class Asked:
         self.way: Way
         if isinstance(way, Search):
             self.way = BySearch(way, codec, 5.0)
-            searching = bound(directory.connect, way, codec)
+            searching = bound(directory.connect, way, codec, directory.clock)
         else:
             self.way = ByTemplate(way, codec)
         self.line = Line(searching, directory.connect)
@@ -211,11 +211,21 @@ def test_a_search_that_fails_finds_nobody(directory: Directory, code: int) -> No
 
 
 def test_the_wrong_secret_finds_nobody(directory: Directory) -> None:
-    error = Asked(directory, Search(PEOPLE, bind=SEARCHER, secret=b"wrong"))(b"ann")
+    asked = Asked(directory, Search(PEOPLE, bind=SEARCHER, secret=b"wrong"))
+    error = asked(b"ann")
     assert type(error) is DirectoryError
     assert str(error) == "it refuses the account that searches (invalidCredentials)"
     assert [type(each).__name__ for _, each in directory.asked] == ["LDAPBindRequest"]
     assert not directory.wires[0].open
+    # It is not tried with every login, for the account might be locked.
+    for _ in range(5):
+        assert "it has refused the account" in str(asked(b"ann"))
+    directory.clock.advance(HOLD - 0.1)
+    assert "it has refused the account" in str(asked(b"ann"))
+    assert len(directory.wires) == 1
+    directory.people[SEARCHER] = ({}, b"wrong")
+    directory.clock.advance(0.1)
+    assert asked(b"ann") == b"Ann"
 
 
 @pytest.mark.parametrize(
