@@ -2,9 +2,9 @@
 
 from twisted.application.service import ServiceMaker
 
+from socks5d.auth import AnyUserID, NoAuthentication, ldap
 from socks5d.auth.htpasswd import make_htpasswd_checker
 from socks5d.auth.pam import make_pam_checker
-from socks5d.auth import AnyUserID, NoAuthentication, ldap
 from socks5d.naming import NamedAuthenticator, NamedChecker, NamedRuleset
 from socks5d.rules import PermitUnprotected
 
