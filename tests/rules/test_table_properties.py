@@ -4,6 +4,7 @@ from hypothesis import given, settings
 
 from socks5d.model import Request, Verdict
 from socks5d.rules import Action, Match, Rule, RuleTable
+from socks5d.rules.explain import By
 from tests.rules.reference import Answer, reference
 from tests.rules.tables import MOMENTS, requests, stages, tables
 
@@ -75,7 +76,9 @@ def test_a_name_gives_an_address_no_more_than_a_permit_of_the_name(
             by_address.rule is None
             or by_address.rule.destination is None
             or not next(
-                every.named for every in by_address.considered if every.rule is by_address.rule
+                every.by is By.HOST
+                for every in by_address.considered
+                if every.rule is by_address.rule
             )
         )
 
