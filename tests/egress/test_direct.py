@@ -172,10 +172,12 @@ class Attempt:
         make: Callable[[], Any],
         timeout: float,
         source: IPAddress | None,
+        device: str | None,
     ) -> None:
         self.reactor = poller.reactor
         self.make = make
         self.arguments = host, port, timeout, source
+        self.device = device
         self.cancelled = False
         self.result: Deferred[Any] = Deferred(self._cancel)
         self.made.append(self)
