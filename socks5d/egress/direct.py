@@ -29,7 +29,7 @@ from socks5d.egress.own import source_towards
 from socks5d.egress.ports import Ports
 from socks5d.egress.race import Allowance, race
 from socks5d.egress.resolve import SystemResolver
-from socks5d.interfaces import IEgress, IEgressOnTerms
+from socks5d.interfaces import IEgressOnTerms
 from socks5d.model import Outcome, Refusal, Terms
 from socks5d.net import available, connect_stream
 from socks5d.net.addresses import CAN_CHOOSE_DEVICES
@@ -96,7 +96,7 @@ class DirectEgress:
             else SystemResolver(reactor, limits.threads, limits.lookups)
         )
 
-    def on_terms(self, terms: Terms) -> IEgress:
+    def on_terms(self, terms: Terms) -> "DirectEgress":
         """See L{IEgressOnTerms}.  The two share what bounds them."""
         if terms.device is not None and (self._poller is None or not CAN_CHOOSE_DEVICES):
             raise Refusal(Outcome.DENIED, "devices cannot be chosen on this platform")
