@@ -218,7 +218,7 @@ def test_datagrams_go_out_from_the_address_of_the_rule() -> None:
 
 
 def test_datagrams_that_want_another_way_are_refused() -> None:
-    """The way of an association is that of the first permit that may match its request."""
+    """Where no rule permits every destination, the first permit says which way it is."""
     table = permits(
         ("127.0.0.2", Terms(source=OTHER, idle=9)),
         ("127.0.0.3", Terms(source=OTHER)),
