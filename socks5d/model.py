@@ -9,12 +9,13 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import field, frozen
-from attrs.validators import in_
+from attrs.validators import ge, gt, in_, le, max_len, min_len, optional
 
 from socks5d.wire.address import Address, IPAddress
 
 if TYPE_CHECKING:
     from socks5d.interfaces import IEncapsulation
+    from socks5d.parameters import LocalAddresses
 
 
 class Outcome(StrEnum):
@@ -163,6 +164,51 @@ class Verdict(Enum):
     NO_OPINION = "no opinion"
 
 
+class Logged(Enum):
+    """
+    Which of the sessions that a rule permits the logs tell of.  The value is the word
+    that settings use.
+    """
+
+    #: All, also where granted ones are not logged otherwise.
+    ALL = "all"
+    #: Those that came to nothing all the same: no connection, say.
+    REFUSED = "refused"
+    NONE = "none"
+
+
+@frozen(slots=True, kw_only=True)
+class Terms:
+    """
+    On what terms something is permitted.  What is None is as it is set for all.  A value
+    out of range raises ValueError.
+
+    @ivar idle: seconds that the relay may be without an octet either way.
+    @ivar udp_idle: seconds that an association may be without a datagram either way.
+    @ivar connect: seconds from the request to the destination's connection, at most 120;
+        for datagrams, for each destination.
+    @ivar bind: seconds for the peer of a BIND to connect.
+    @ivar rate: octets a second, each way.
+    @ivar log: which sessions the logs tell of.
+    @ivar source: local addresses to go out from (of a BIND: to listen on).
+    @ivar device: the network device to go out by (SO_BINDTODEVICE, of Linux).
+    @ivar upstream: the name of the egress to go out by.
+    """
+
+    idle: float | None = field(default=None, validator=optional(gt(0)))
+    udp_idle: float | None = field(default=None, validator=optional(gt(0)))
+    connect: float | None = field(default=None, validator=optional([gt(0), le(120)]))
+    bind: float | None = field(default=None, validator=optional(gt(0)))
+    rate: int | None = field(default=None, validator=optional(ge(1)))
+    log: Logged | None = None
+    source: "LocalAddresses | None" = None
+    device: str | None = field(default=None, validator=optional([min_len(1), max_len(15)]))
+    upstream: str | None = field(default=None, validator=optional(min_len(1)))
+
+
+NO_TERMS = Terms()
+
+
 @frozen(slots=True)
 class Decision:
     """
@@ -174,6 +220,7 @@ class Decision:
         permit reaches the addresses that are protected by default.
     @ivar outcome: for a denial, what the client is told: L{Outcome.DENIED}, or one of
         the two that are about identd, which SOCKS 4 has codes for.
+    @ivar terms: for a permit, on what terms.
     """
 
     verdict: Verdict
@@ -183,6 +230,7 @@ class Decision:
         default=Outcome.DENIED,
         validator=in_((Outcome.DENIED, Outcome.IDENT_UNREACHABLE, Outcome.IDENT_MISMATCH)),
     )
+    terms: Terms = NO_TERMS
 
 
 NO_OPINION = Decision(Verdict.NO_OPINION)
