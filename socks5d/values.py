@@ -46,11 +46,17 @@ class Problems:
         try:
             return call(*args, **kwargs)
         except ConfigError as error:
-            self._found.extend(error.problems)
+            self.keep(error)
             return None
 
-    def __bool__(self) -> bool:
-        return bool(self._found)
+    def keep(self, error: ConfigError) -> None:
+        """
+        @param error: what is wrong as well.
+        """
+        self._found.extend(error.problems)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
     def complain(self) -> None:
         """
@@ -143,7 +149,15 @@ class Item:
         value = [self.value] if isinstance(self.value, str) else self.value
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise self.wrong("must be a text or a list of texts")
+        return self.elements()
+
+    def elements(self) -> list["Item"]:
+        """
+        @return: the values of a list, or the value that is the whole of it; each under this
+            path, but on its own line.
+        """
         found: list[Item] = []
+        value = self.value if isinstance(self.value, list) else [self.value]
         for number, each in enumerate(value, 1):
             lines = self.lines
             if self.path is not None and (line := lines.get(element(self.path, number))):

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from attrs import field, frozen
+from attrs import frozen
 
 from socks5d.rules.destinations import Ports, parse_ports
 from socks5d.values import ConfigError, Item, Problems
@@ -35,11 +35,12 @@ class Kind(Protocol[T_co]):
     @property
     def schema(self) -> Schema: ...
 
-    def read(self, items: Sequence[Item]) -> T_co:
+    def read(self, items: Sequence[Item], problems: Problems) -> T_co | None:
         """
         @param items: at least one: what files and options gave, in that order.
-        @return: what they come to.
-        @raise ConfigError: with everything that is wrong.
+        @param problems: is given everything that is wrong.
+        @return: what they come to; of tables, as far as they are right, and of anything else
+            that is wrong None.
         """
 
 
@@ -55,46 +56,54 @@ class One(Generic[T]):
     one: Callable[[Item], T]
     schema: Schema
 
-    def read(self, items: Sequence[Item]) -> T:
+    def read(self, items: Sequence[Item], problems: Problems) -> T | None:
         """See L{Kind}."""
-        problems = Problems()
-        values = [problems.within(self.one, item) for item in items]
-        problems.complain()
-        return values[-1]  # type: ignore[return-value]
+        return [problems.within(self.one, item) for item in items][-1]
 
 
 @frozen(slots=True)
-class Texts(Generic[T]):
+class Several(Generic[T]):
     """
-    A list of texts, or one text; lists are put together.
+    A list of values, or one value; lists are put together.
 
-    @ivar make: makes a value of a text; may raise ValueError.
+    @ivar make: makes a value of each; may raise ValueError.
     @ivar each: what a JSON Schema says of one.
+    @ivar plain: whether each is a text.
+    @ivar partly: whether those that are right are given even where others are wrong.
     """
 
-    make: Callable[[str], T]
-    each: Schema = field(factory=lambda: {"type": "string"})
+    make: Callable[[Item], T]
+    each: Schema
+    plain: bool = True
+    partly: bool = False
 
     @property
     def schema(self) -> Schema:
         """See L{Kind}."""
         return {"anyOf": [self.each, {"type": "array", "items": self.each}]}
 
-    def read(self, items: Sequence[Item]) -> tuple[T, ...]:
+    def read(self, items: Sequence[Item], problems: Problems) -> tuple[T, ...] | None:
         """See L{Kind}."""
-        problems = Problems()
-        made = [problems.within(self._read, item, problems) for item in items]
-        problems.complain()
-        return tuple(each for some in made if some is not None for each in some)
-
-    def _read(self, item: Item, problems: Problems) -> list[T]:
+        before = len(problems)
         made: list[T] = []
-        for each in item.texts():
-            try:
-                made.append(self.make(each.value))
-            except ValueError as error:
-                problems.add(f"{each.place}: {error}")
-        return made
+        for item in items:
+            for each in problems.within(item.texts if self.plain else item.elements) or ():
+                try:
+                    made.append(self.make(each))
+                except ConfigError as error:
+                    problems.keep(error)
+                except ValueError as error:
+                    problems.keep(each.wrong(error))
+        return tuple(made) if self.partly or len(problems) == before else None
+
+
+def texts(make: Callable[[str], T], each: Schema | None = None) -> Several[T]:
+    """
+    @param make: makes a value of a text; may raise ValueError.
+    @param each: what a JSON Schema says of the text.
+    @return: the kind of value that is a list of such texts.
+    """
+    return Several(lambda item: make(item.value), each or {"type": "string"})
 
 
 # What reads one value.
@@ -232,8 +241,9 @@ __all__ = [
     "Kind",
     "One",
     "Schema",
-    "Texts",
+    "Several",
     "number",
     "one_of",
+    "texts",
     "words",
 ]

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 from attrs import field, frozen
 
 from socks5d.config.kinds import Kind, Schema
-from socks5d.values import Item, Problems
+from socks5d.values import ConfigError, Item, Problems
 
 
 @frozen(slots=True)
@@ -39,11 +39,11 @@ def keys(*these: Key) -> Mapping[str, Key]:
 @frozen(slots=True)
 class Given:
     """
-    A table that was given, and is right as far as each of its keys goes.
+    A table that was given.
 
     @ivar item: where it stands.
-    @ivar values: what its keys hold.
-    @ivar places: where those stand.
+    @ivar values: what its keys hold, of those that are right.
+    @ivar places: where all its keys stand.
     """
 
     item: Item
@@ -55,6 +55,13 @@ class Given:
         @return: where a key stands; where the table does, when it is not given.
         """
         return self.places.get(key, self.item).place
+
+    def wrong(self, key: str, problem: object) -> ConfigError:
+        """
+        @param problem: what is wrong with a key, and what would be right.
+        @return: the error that says so.
+        """
+        return self.places.get(key, self.item).wrong(problem)
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:
@@ -68,39 +75,33 @@ def suggestion(name: str, known: Sequence[str]) -> str:
     return f"there are {', '.join(known)}" if known else "there is none"
 
 
-def read_keys(given: Sequence[tuple[str, Item]], known: Mapping[str, Key]) -> dict[str, Any]:
+def read_keys(
+    given: Sequence[tuple[str, Item]], known: Mapping[str, Key], problems: Problems
+) -> dict[str, Any]:
     """
     @param given: keys, each with a value and where that stands; any number of each.
     @param known: the keys that there are.
-    @return: the values of those that were given.
-    @raise ConfigError: with everything that is wrong.
+    @param problems: is given everything that is wrong.
+    @return: the values of those that were given, and are right.
     """
-    problems = Problems()
     together: dict[str, list[Item]] = {}
     for name, item in given:
         if name in known:
             together.setdefault(name, []).append(item)
         else:
-            problems.add(f"{item.place}: unknown key; {suggestion(name, list(known))}")
-    values = {
-        name: problems.within(known[name].kind.read, items) for name, items in together.items()
-    }
-    problems.complain()
-    return values
+            problems.keep(item.wrong(f"unknown key; {suggestion(name, list(known))}"))
+    values = {name: known[name].kind.read(items, problems) for name, items in together.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def read_table(items: Sequence[Item], known: Mapping[str, Key]) -> Given:
+def read_table(items: Sequence[Item], known: Mapping[str, Key], problems: Problems) -> Given:
     """
     @param items: tables, whose keys are put together.
     @param known: the keys that there are.
-    @raise ConfigError: with everything that is wrong.
+    @param problems: is given everything that is wrong.
     """
-    problems = Problems()
-    members = [problems.within(item.members) for item in items]
-    pairs = [pair for some in members if some is not None for pair in some]
-    values = problems.within(read_keys, pairs, known)
-    problems.complain()
-    return Given(items[-1], values or {}, dict(pairs))
+    pairs = [pair for item in items for pair in problems.within(item.members) or ()]
+    return Given(items[-1], read_keys(pairs, known, problems), dict(pairs))
 
 
 def table_schema(known: Mapping[str, Key]) -> Schema:
@@ -131,9 +132,9 @@ class Table:
         """See L{Kind}."""
         return table_schema(self.keys)
 
-    def read(self, items: Sequence[Item]) -> Given:
+    def read(self, items: Sequence[Item], problems: Problems) -> Given:
         """See L{Kind}."""
-        return read_table(items, self.keys)
+        return read_table(items, self.keys, problems)
 
 
 @frozen(slots=True)
@@ -151,11 +152,11 @@ class TableOrFalse:
         """See L{Kind}."""
         return {"anyOf": [{"const": False}, table_schema(self.keys)]}
 
-    def read(self, items: Sequence[Item]) -> Given | None:
+    def read(self, items: Sequence[Item], problems: Problems) -> Given | Literal[False]:
         """See L{Kind}."""
         if items[-1].value is False:
-            return None
-        return read_table(items, self.keys)
+            return False
+        return read_table(items, self.keys, problems)
 
 
 @frozen(slots=True)
@@ -176,19 +177,14 @@ class Tables:
         each = {**table_schema(self.keys), "required": list(self.needed)}
         return {"type": "array", "items": each}
 
-    def read(self, items: Sequence[Item]) -> tuple[Given, ...]:
+    def read(self, items: Sequence[Item], problems: Problems) -> tuple[Given, ...]:
         """See L{Kind}."""
-        problems = Problems()
-        made: list[Given | None] = []
-        for item in items:
-            for each in problems.within(item.tables) or ():
-                given = problems.within(read_table, [each], self.keys)
-                for name in self.needed:
-                    if name not in each.value:
-                        problems.add(f"{each.place}: {name!r} is missing")
-                made.append(given)
-        problems.complain()
-        return tuple(each for each in made if each is not None)
+        tables = [each for item in items for each in problems.within(item.tables) or ()]
+        for each in tables:
+            for name in self.needed:
+                if name not in each.value:
+                    problems.keep(each.wrong(f"{name!r} is missing"))
+        return tuple(read_table([each], self.keys, problems) for each in tables)
 
 
 @frozen(slots=True)
@@ -206,16 +202,12 @@ class NamedTables:
         """See L{Kind}."""
         return {"type": "object", "additionalProperties": table_schema(self.keys)}
 
-    def read(self, items: Sequence[Item]) -> dict[str, Given]:
+    def read(self, items: Sequence[Item], problems: Problems) -> dict[str, Given]:
         """See L{Kind}."""
-        problems = Problems()
         together: dict[str, list[Item]] = {}
         for item in items:
             for name, each in problems.within(item.members) or ():
                 together.setdefault(name, []).append(each)
-        made = {
-            name: problems.within(read_table, tables, self.keys)
-            for name, tables in together.items()
+        return {
+            name: read_table(tables, self.keys, problems) for name, tables in together.items()
         }
-        problems.complain()
-        return {name: given for name, given in made.items() if given is not None}

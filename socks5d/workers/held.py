@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
-from socks5d.config import Settings
+from socks5d.config import Serving
 from socks5d.listening import accepted_address, announce, make_endpoint
 from socks5d.net import StreamServerEndpoint, faster
 from socks5d.net.addresses import endpoint_address
@@ -46,7 +46,7 @@ class HeldListener:
         return None if self._port is None else self._port.stopListening()
 
 
-def hold(settings: Settings, reactor: Any, description: str, workers: int) -> HeldListener:
+def hold(serving: Serving, reactor: Any, description: str, workers: int) -> HeldListener:
     """
     Listen for workers.
 
@@ -58,7 +58,7 @@ def hold(settings: Settings, reactor: Any, description: str, workers: int) -> He
     @raise CannotListenError: when it cannot be bound; endpoint plugins raise other things
         too.
     """
-    endpoint = faster(make_endpoint(settings, reactor, description))
+    endpoint = faster(make_endpoint(serving, reactor, description))
     if isinstance(endpoint, StreamServerEndpoint):
         held = HeldListener(endpoint.sockets(workers), None)
     else:
@@ -69,7 +69,7 @@ def hold(settings: Settings, reactor: Any, description: str, workers: int) -> He
         for problem in problems:
             problem.raiseException()
         held = _sharing(ports[0] if ports else None)
-    host = accepted_address(settings, held)  # type: ignore[arg-type]
+    host = accepted_address(serving, held)  # type: ignore[arg-type]
     announce(description, host)
     return held
 

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import (
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
-from socks5d.config import Settings
+from socks5d.config import Serving
 from socks5d.listening import make_endpoint
 from socks5d.net import StreamServerEndpoint, faster
 from socks5d.net.listening import AdoptedStreamServerEndpoint
@@ -117,7 +117,7 @@ class InheritingReactor:
 
 
 def inherited_endpoint(
-    settings: Settings, reactor: Any, description: str, take: Take
+    serving: Serving, reactor: Any, description: str, take: Take
 ) -> IStreamServerEndpoint:
     """
     @param description: as the operator wrote it.
@@ -129,7 +129,7 @@ def inherited_endpoint(
     kind = description.removeprefix(PREFIX)
     if kind.startswith(_SYSTEMD):
         before = description.removesuffix(kind)
-        return make_endpoint(settings, inheriting, before + _PLACEHOLDER)
-    if isinstance(faster(make_endpoint(settings, reactor, description)), StreamServerEndpoint):
+        return make_endpoint(serving, inheriting, before + _PLACEHOLDER)
+    if isinstance(faster(make_endpoint(serving, reactor, description)), StreamServerEndpoint):
         return AdoptedStreamServerEndpoint(reactor, take)
-    return make_endpoint(settings, inheriting, description)
+    return make_endpoint(serving, inheriting, description)
