@@ -8,12 +8,14 @@ L{parse_destination}, which the quick way agrees with.
 import re
 import socket
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Final
 
 from socks5d.patterns import NamePatterns
 from socks5d.rules.destinations import parse_destination
 from socks5d.rules.prefixes import IPNetwork
+from socks5d.wire.address import IPAddress
 
 #: Errors of one file that are told of.
 MOST_ERRORS: Final = 20
@@ -77,6 +79,25 @@ class HostList:
         """Whether there is any name in it."""
         return bool(self.names or self.suffixes)
 
+    def find(self, host: IPAddress | str) -> str | None:
+        """
+        Walk through the list, which takes as long as it is.
+
+        @param host: an address, or a canonical name.
+        @return: the text of something that holds the host, or None.
+        """
+        if isinstance(host, str):
+            if host in self.names:
+                return host
+            return next((f"*.{each}" for each in self.suffixes if host.endswith(f".{each}")), None)
+        number = int(host)
+        family, make = (self.ipv4, IPv4Address) if host.version == 4 else (self.ipv6, IPv6Address)
+        for first, last in family:
+            if first <= number <= last:
+                length = host.max_prefixlen - (last - first).bit_length()
+                return f"{make(first)}/{length}"
+        return None
+
     def _add(self, text: str) -> None:
         if _PLAIN_NAME.fullmatch(text):
             if len(text) <= 253:
@@ -91,7 +112,7 @@ class HostList:
         if found.everything:
             raise ValueError("'*' is everything, which needs no list")
         if found.network is not None:
-            (self.ipv4 if found.network.version == 4 else self.ipv6).append(_range(found.network))
+            (self.ipv4 if found.network.version == 4 else self.ipv6).append(range_of(found.network))
         elif found.name is not None:
             self.names.append(found.name)
         else:
@@ -184,5 +205,8 @@ def _plain_network(text: str) -> Range | None:
     return None if first & bits else (first, first | bits)
 
 
-def _range(network: IPNetwork) -> Range:
+def range_of(network: IPNetwork) -> Range:
+    """
+    @return: its first and last address.
+    """
     return int(network.network_address), int(network.broadcast_address)

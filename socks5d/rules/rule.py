@@ -7,7 +7,7 @@ from attrs import Attribute, field, frozen
 from attrs.validators import optional
 
 from socks5d.interfaces import USERID
-from socks5d.model import NO_TERMS, Command, Terms
+from socks5d.model import NO_TERMS, Command, Identity, Terms
 from socks5d.rules.destinations import Destination, Ports
 from socks5d.rules.lists import HostList, UserList
 from socks5d.rules.prefixes import IPNetwork
@@ -15,6 +15,9 @@ from socks5d.rules.times import Times
 
 #: Words for methods; C{userid} stands for SOCKS 4, which has none.
 METHODS: Final = {"none": 0, "gssapi": 1, "password": 2, "userid": USERID}
+
+#: How a name is known that its client has not proven.
+UNPROVEN: Final = frozenset({"none", "userid", "ident"})
 
 VERSIONS: Final = ("4", "4a", "5")
 
@@ -111,6 +114,34 @@ class Rule:
     def text(self) -> str:
         """Its title, and its reason where there is one: what a decision says."""
         return f"{self.title}: {self.reason}" if self.reason else self.title
+
+
+def is_everywhere(rule: Rule) -> bool:
+    """Whether a rule holds for every destination."""
+    return rule.destination is None or any(
+        isinstance(each, Destination) and each.everything for each in rule.destination
+    )
+
+
+def has_addresses(destination: Destination | HostList) -> bool:
+    """Whether any address is named."""
+    if isinstance(destination, HostList):
+        return bool(destination.ipv4 or destination.ipv6)
+    return destination.network is not None
+
+
+def proven(identity: Identity) -> str | None:
+    """
+    @return: the name that a client has proven to be its own, or None.
+    """
+    return None if identity.source in UNPROVEN else identity.name
+
+
+def proven_by_ticket(identity: Identity) -> str | None:
+    """
+    @return: the name that a client has proven by the GSS-API, or None.
+    """
+    return identity.name if identity.source == "gssapi" else None
 
 
 def parse_method(value: str | int) -> int:
