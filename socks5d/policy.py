@@ -72,12 +72,13 @@ def make_ruleset(serving: Serving) -> IRuleset:
     if not (serving.rulesets or serving.rules):
         everything = DestinationRules(serving.allow, serving.deny, PERMIT_UNPROTECTED)
         return Chain([*clients, everything]) if clients else everything
+    if serving.rules and serving.allow:
+        raise ConfigError("rules leave allow nothing to say; write a rule in its place")
     if serving.allow and any(isinstance(each, PermitUnprotected) for each in serving.rulesets):
         raise ConfigError("--ruleset permit leaves --allow nothing to say; leave one of them out")
     denied = DestinationRules(deny=serving.deny)
-    rules = [RuleTable(serving.rules)] if serving.rules else []
-    allowed = DestinationRules(allow=serving.allow)
-    return Chain([*clients, denied, *serving.rulesets, *rules, allowed])
+    last = RuleTable(serving.rules) if serving.rules else DestinationRules(allow=serving.allow)
+    return Chain([*clients, denied, *serving.rulesets, last])
 
 
 def make_authenticators(serving: Serving, reactor: Any) -> list[IAuthenticator]:

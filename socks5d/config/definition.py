@@ -4,7 +4,6 @@ Every key that there is: what it holds, and what it is for.
 From these the file and the options are read, and the JSON Schema and the list of keys made.
 """
 
-from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Final, TypeVar
 
@@ -19,8 +18,6 @@ from socks5d.config.kinds import (
     TEXT,
     WORKERS,
     One,
-    Schema,
-    Several,
     texts,
     words,
 )
@@ -38,7 +35,7 @@ from socks5d.parameters import (
 )
 from socks5d.rules.destinations import parse_destination
 from socks5d.rules.prefixes import parse_network
-from socks5d.values import ConfigError, Item, Problems
+from socks5d.values import Item, Problems
 
 T = TypeVar("T")
 

@@ -8,6 +8,8 @@ does not know, it ends, and the lines of what follows are not known.
 import re
 import tomllib
 from bisect import bisect_left
+from contextlib import suppress
+from typing import Any
 
 from socks5d.values import element, member
 
@@ -39,17 +41,15 @@ def lines_of(text: str) -> dict[str, int]:
         each with the number of the line on which it stands first.
     """
     reader = _Reader(text)
-    try:
+    with suppress(_Unknown, RecursionError):
         reader.read()
-    except (_Unknown, RecursionError):
-        return reader.lines
     return reader.lines
 
 
 def _parts(key: str) -> list[str]:
     """A key that may have dots, as its parts."""
     parts: list[str] = []
-    inside = tomllib.loads(f"{key} = 0")
+    inside: Any = tomllib.loads(f"{key} = 0")
     while isinstance(inside, dict):
         ((part, inside),) = inside.items()
         parts.append(part)

@@ -82,9 +82,7 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
     return settings
 
 
-def _listener(
-    given: Given, lists: Lists, problems: Problems, common: Serving
-) -> Listener | None:
+def _listener(given: Given, lists: Lists, problems: Problems, common: Serving) -> Listener | None:
     endpoint = given.values.get("endpoint", "")
     name = given.values.get("name", endpoint)
     made = _serving(given, lists, problems, common, name)

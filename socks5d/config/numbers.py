@@ -42,7 +42,12 @@ def number_keys(owner: Any, names: Sequence[str] = ()) -> Mapping[str, Key]:
     said = documented(owner)
     return keys(
         *(
-            Key(each.name, number_kind(owner, each.name), said.get(each.name, ""), f"{each.default:g}")
+            Key(
+                each.name,
+                number_kind(owner, each.name),
+                said.get(each.name, ""),
+                f"{each.default:g}",
+            )
             for each in fields(owner)
             if each.name in names or not names
         )

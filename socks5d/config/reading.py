@@ -34,7 +34,9 @@ def read_file(file_path: Path) -> list[tuple[str, Item]]:
     except (ValueError, RecursionError) as error:
         raise ConfigError(_no_toml(file_path, str(error))) from None
     lines = lines_of(text)
-    return [(key, Item(str(file_path), value, *_below(key, lines))) for key, value in content.items()]
+    return [
+        (key, Item(str(file_path), value, *_below(key, lines))) for key, value in content.items()
+    ]
 
 
 def _no_toml(file_path: Path, problem: str) -> str:

@@ -208,6 +208,4 @@ class NamedTables:
         for item in items:
             for name, each in problems.within(item.members) or ():
                 together.setdefault(name, []).append(each)
-        return {
-            name: read_table(tables, self.keys, problems) for name, tables in together.items()
-        }
+        return {name: read_table(tables, self.keys, problems) for name, tables in together.items()}

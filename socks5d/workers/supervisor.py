@@ -97,7 +97,7 @@ class Supervisor(Service):
         super().privilegedStartService()
         for each in self._settings.listeners:
             try:
-                held = hold(each, self._reactor, each.endpoint, self._settings.workers)
+                held = hold(each, self._reactor, self._settings.workers)
             except Exception:  # noqa: BLE001 (endpoint plugins raise what they like)
                 self._close_listeners()
                 cannot_start(complain(each.endpoint, Failure()))
