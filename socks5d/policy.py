@@ -1,5 +1,7 @@
 """What settings come to: who is let in, what is allowed, how much there may be."""
 
+from collections.abc import Callable
+from time import time
 from typing import Any
 
 from attrs import evolve
@@ -59,26 +61,39 @@ def share_out(limits: Limits, workers: int) -> Limits:
     return evolve(limits, sessions=-(-limits.sessions // workers))
 
 
-def make_ruleset(serving: Serving) -> IRuleset:
+def make_rulesets(serving: Serving, clock: Callable[[], float] = time) -> list[IRuleset]:
     """
-    The rules that settings say: every deny first, then rulesets by plugins, then
-    rules, or what is allowed.
+    The rules that settings say, in the order in which they are asked: every deny first,
+    then rulesets by plugins, then rules, or what is allowed.
 
+    @param clock: says how many seconds have passed since the epoch.
     @raise ConfigError: for rules that would never be asked.
     """
-    clients: list[IRuleset] = []
+    made: list[IRuleset] = []
     if serving.allow_from or serving.deny_from:
-        clients.append(ClientRules(serving.allow_from, serving.deny_from))
+        made.append(ClientRules(serving.allow_from, serving.deny_from))
     if not (serving.rulesets or serving.rules):
-        everything = DestinationRules(serving.allow, serving.deny, PERMIT_UNPROTECTED)
-        return Chain([*clients, everything]) if clients else everything
+        return [*made, DestinationRules(serving.allow, serving.deny, PERMIT_UNPROTECTED)]
     if serving.rules and serving.allow:
         raise ConfigError("rules leave allow nothing to say; write a rule in its place")
     if serving.allow and any(isinstance(each, PermitUnprotected) for each in serving.rulesets):
         raise ConfigError("--ruleset permit leaves --allow nothing to say; leave one of them out")
-    denied = DestinationRules(deny=serving.deny)
-    last = RuleTable(serving.rules) if serving.rules else DestinationRules(allow=serving.allow)
-    return Chain([*clients, denied, *serving.rulesets, last])
+    if serving.deny or not serving.rules:
+        made.append(DestinationRules(deny=serving.deny))
+    made += serving.rulesets
+    if serving.rules:
+        return [*made, RuleTable(serving.rules, clock)]
+    return [*made, DestinationRules(allow=serving.allow)]
+
+
+def make_ruleset(serving: Serving, clock: Callable[[], float] = time) -> IRuleset:
+    """
+    @param clock: says how many seconds have passed since the epoch.
+    @return: what L{make_rulesets} gives, as one.
+    @raise ConfigError: for rules that would never be asked.
+    """
+    made = make_rulesets(serving, clock)
+    return made[0] if len(made) == 1 else Chain(made)
 
 
 def make_authenticators(serving: Serving, reactor: Any) -> list[IAuthenticator]:
@@ -158,8 +173,9 @@ def open_to_strangers(serving: Serving, host: Address | None) -> str | None:
 
 def _by_rules(serving: Serving) -> bool:
     """Whether all that is ever permitted is so by rules that name where clients are."""
-    permits = [each for each in serving.rules if each.action is Action.PERMIT]
-    return bool(permits) and not serving.rulesets and all(each.client for each in permits)
+    if serving.rulesets or not serving.rules:
+        return False
+    return all(each.client for each in serving.rules if each.action is Action.PERMIT)
 
 
 def make_observers(settings: Settings, access_log: AccessLog | None) -> list[ISessionObserver]:

@@ -26,7 +26,7 @@ from socks5d.protocols.ident import IdentLookups
 from socks5d.protocols.shares import IShares
 from socks5d.rules import Protection
 from socks5d.signals import fail_in_order
-from socks5d.values import ConfigError
+from socks5d.values import ConfigError, Problems
 from socks5d.wire import socks4, socks5
 
 #: How long sessions that are ended at shutdown get to be gone, in seconds.
@@ -89,12 +89,20 @@ class SOCKSService(Service):
         )
         self._announcing = endpoints is None
         listeners = settings.listeners
+        problems = Problems()
+        factories = [problems.within(self._factory, each, observers) for each in listeners]
         if endpoints is None:
-            endpoints = [faster(make_endpoint(each, reactor, each.endpoint)) for each in listeners]
-        #: Of each listener: where it is, what serves its clients, how it is told of.
+            made = [
+                problems.within(make_endpoint, each, reactor, each.endpoint) for each in listeners
+            ]
+            problems.complain()
+            endpoints = [faster(each) for each in made if each is not None]
+        problems.complain()
+        #: Of each listener: what is set, where it listens, and what serves its clients.
         self._listeners = [
-            (each, endpoint, self._factory(each, observers))
-            for endpoint, each in zip(endpoints, listeners, strict=True)
+            (listener, endpoint, factory)
+            for listener, endpoint, factory in zip(listeners, endpoints, factories, strict=True)
+            if factory is not None
         ]
 
     def _factory(self, listener: Listener, observers: Iterable[ISessionObserver]) -> SOCKSFactory:

@@ -127,14 +127,13 @@ class Item:
 
     def tables(self) -> list["Item"]:
         """
-        @return: the tables of a list of such; of one table, that alone.
+        @return: the tables of a list of such.
         @raise ConfigError: for anything else.
         """
-        value = [self.value] if isinstance(self.value, dict) else self.value
+        value = self.value
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-            raise self.wrong(f"must be tables; write [[{self.path or self.where}]] before each")
-        if isinstance(self.value, dict):
-            return [self]
+            key = self.path or self.where
+            raise self.wrong(f"must be a list of tables; write [[{key}]] before each")
         return [
             self._at(each, self.path if self.path is None else element(self.path, number))
             for number, each in enumerate(value, 1)

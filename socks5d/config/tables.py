@@ -1,5 +1,6 @@
 """Tables: keys, each of a kind, and what is not among them."""
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -111,10 +112,15 @@ def table_schema(known: Mapping[str, Key]) -> Schema:
     return {
         "type": "object",
         "additionalProperties": False,
-        "properties": {
-            key.name: {"description": key.says, **key.kind.schema} for key in known.values()
-        },
+        "properties": {key.name: _key_schema(key) for key in known.values()},
     }
+
+
+def _key_schema(key: Key) -> Schema:
+    said = {"description": key.says, **key.kind.schema}
+    if key.default is not None:
+        said["default"] = tomllib.loads(f"default = {key.default}")["default"]
+    return said
 
 
 @frozen(slots=True)
