@@ -13,8 +13,9 @@ from twisted.python.failure import Failure
 
 from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.config import Listener, Settings
+from socks5d.config.settings import serving
 from socks5d.egress import DirectEgress, is_own
-from socks5d.interfaces import ISessionObserver
+from socks5d.interfaces import IAuthenticator, IRuleset, ISessionObserver
 from socks5d.listening import accepted_address, announce, cannot_start, complain, make_endpoint
 from socks5d.memory import give_back
 from socks5d.net import available, faster
@@ -90,6 +91,7 @@ class SOCKSService(Service):
         self._announcing = endpoints is None
         listeners = settings.listeners
         problems = Problems()
+        self._policies: dict[tuple[int, ...], tuple[IRuleset, Sequence[IAuthenticator]]] = {}
         factories = [problems.within(self._factory, each, observers) for each in listeners]
         if endpoints is None:
             made = [
@@ -107,10 +109,11 @@ class SOCKSService(Service):
 
     def _factory(self, listener: Listener, observers: Iterable[ISessionObserver]) -> SOCKSFactory:
         settings = self._settings
+        ruleset, authenticators = self._policy(listener)
         try:
             factory = SOCKSFactory(
-                ruleset=make_ruleset(listener),
-                authenticators=make_authenticators(listener, self._reactor),
+                ruleset=ruleset,
+                authenticators=authenticators,
                 reactor=self._reactor,
                 egress=self._egress,
                 observers=observers,
@@ -130,6 +133,14 @@ class SOCKSService(Service):
         served = {socks4.VERSION: listener.socks4, socks5.VERSION: listener.socks5}
         factory.versions = {v: p for v, p in SOCKSFactory.versions.items() if served[v]}
         return factory
+
+    def _policy(self, listener: Listener) -> tuple[IRuleset, Sequence[IAuthenticator]]:
+        """Those listeners that have nothing of their own have the same, which may be large."""
+        key = tuple(id(each) for each in serving(listener).values())
+        if key not in self._policies:
+            made = make_ruleset(listener), make_authenticators(listener, self._reactor)
+            self._policies[key] = made
+        return self._policies[key]
 
     def privilegedStartService(self) -> None:
         """

@@ -63,7 +63,7 @@ class Problems:
         @raise ConfigError: with everything that was found, if anything was.
         """
         if self._found:
-            raise ConfigError(*self._found)
+            raise ConfigError(*dict.fromkeys(self._found))
 
 
 def key_text(key: str) -> str:
