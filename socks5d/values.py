@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from attrs import field, frozen
@@ -98,12 +98,15 @@ class Item:
     @ivar path: the path of its key in the file; None for an option.
     @ivar lines: the numbers of the lines on which paths stand: its own, and what is in it.
         Not all need be known.
+    @ivar files: lines of the files that it names, by their paths, as they were when it was
+        read: whoever gets it (a worker) needs neither read them nor take what they are now.
     """
 
     where: str
     value: Any
     path: str | None = None
     lines: Mapping[str, int] = field(factory=dict)
+    files: Mapping[str, Sequence[str]] = field(factory=dict)
 
     @property
     def place(self) -> str:
@@ -161,11 +164,11 @@ class Item:
             lines = self.lines
             if self.path is not None and (line := lines.get(element(self.path, number))):
                 lines = {self.path: line}
-            found.append(Item(self.where, each, self.path, lines))
+            found.append(Item(self.where, each, self.path, lines, self.files))
         return found
 
     def _at(self, value: object, path: str | None) -> "Item":
-        return Item(self.where, value, path, self.lines)
+        return Item(self.where, value, path, self.lines, self.files)
 
     def wrong(self, problem: object) -> ConfigError:
         """

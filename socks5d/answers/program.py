@@ -1,6 +1,7 @@
 """The commands of the program C{socks5d}."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -198,4 +199,11 @@ def main() -> None:
     """
     @raise SystemExit: always.
     """
-    raise SystemExit(run(sys.argv[1:]))
+    try:
+        status = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has seen enough. What is left would be tried again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = WRONG
+    raise SystemExit(status)

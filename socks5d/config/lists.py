@@ -1,8 +1,9 @@
 """The tables C{[list.NAME]}: their keys, and the lists they make, which rules refer to."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from attrs import frozen
 
@@ -55,6 +56,10 @@ KEYS = keys(
 )
 
 
+#: Keys that hold paths of files of lists.
+FILES: Final = ("addresses_file", "names_file", "users_file")
+
+
 @frozen(slots=True)
 class Reference:
     """
@@ -101,9 +106,9 @@ class Lists:
             if not table.places:
                 problems.keep(table.item.wrong(f"has nothing in it; there are {', '.join(KEYS)}"))
             if table.places.keys() & {"addresses", "addresses_file", "names", "names_file"}:
-                self._hosts[name] = _hosts(name, table.values, problems)
+                self._hosts[name] = _hosts(name, table, problems)
             if table.places.keys() & {"users", "users_file"}:
-                self._users[name] = _users(name, table.values, problems)
+                self._users[name] = _users(name, table, problems)
 
     def hosts(self, reference: Reference) -> HostList:
         """
@@ -129,29 +134,52 @@ class Lists:
         raise ConfigError(f"{reference.place}: there is no list {name!r}; {remedy}")
 
 
-def _hosts(name: str, values: Mapping[str, Any], problems: Problems) -> HostList:
+def list_files(tables: object) -> dict[str, Sequence[str]]:
+    """
+    @param tables: what the key C{list} holds; anything at all.
+    @return: the lines of the files that lists are in, by their paths; without those that
+        cannot be read.
+    """
+    found: dict[str, Sequence[str]] = {}
+    for table in tables.values() if isinstance(tables, dict) else ():
+        for key in FILES:
+            path = table.get(key) if isinstance(table, dict) else None
+            if isinstance(path, str) and path not in found:
+                with suppress(ListError, ValueError):
+                    found[path] = read_lines(Path(path))
+    return found
+
+
+def _hosts(name: str, table: Given, problems: Problems) -> HostList:
     hosts = HostList(name, ())
     for key in ("addresses", "names"):
-        _join(hosts, HostList(name, values.get(key, ())))
-        if (path := values.get(f"{key}_file")) is not None:
-            part = problems.within(_from_file, HostList, name, path)
-            if part is not None:
-                problems.within(_check, part, path, key)
-                _join(hosts, part)
+        _join(hosts, HostList(name, table.values.get(key, ())))
+        part = problems.within(_from_file, HostList, name, table, f"{key}_file")
+        if part is not None:
+            problems.within(_check, part, table, key)
+            _join(hosts, part)
     return hosts
 
 
-def _users(name: str, values: Mapping[str, Any], problems: Problems) -> UserList:
-    users = [*values.get("users", ())]
-    if (path := values.get("users_file")) is not None:
-        part = problems.within(_from_file, UserList, name, path)
-        users += part.users if part is not None else ()
-    return UserList(name, users)
+def _users(name: str, table: Given, problems: Problems) -> UserList:
+    part = problems.within(_from_file, UserList, name, table, "users_file")
+    more = part.users if part is not None else ()
+    return UserList(name, (*table.values.get("users", ()), *more))
 
 
-def _from_file(kind: Callable[[str, Sequence[str], str], T], name: str, path: Path) -> T:
+def _from_file(
+    kind: Callable[[str, Sequence[str], str], T], name: str, table: Given, key: str
+) -> T | None:
+    path: Path | None = table.values.get(key)
+    if path is None:
+        return None
+    lines = table.item.files.get(table.places[key].value)
     try:
-        return kind(name, read_lines(path), str(path))
+        lines = read_lines(path) if lines is None else lines
+    except ListError as error:
+        raise table.wrong(key, "; ".join(error.problems)) from None
+    try:
+        return kind(name, lines, str(path))
     except ListError as error:
         raise ConfigError(*error.problems) from None
 
@@ -163,10 +191,11 @@ def _join(hosts: HostList, more: HostList) -> None:
     hosts.suffixes += more.suffixes
 
 
-def _check(hosts: HostList, path: Path, key: str) -> None:
+def _check(hosts: HostList, table: Given, key: str) -> None:
     """A file of addresses has no names in it, and the reverse: nobody would look for them."""
     if key == "addresses" and hosts.has_names:
         example = (*hosts.names, *(f"*.{each}" for each in hosts.suffixes))[0]
-        raise ConfigError(f"{path}: {example!r} is no address; names go into names_file")
+        problem = f"has {example!r}, which is no address; names go into names_file"
+        raise table.wrong(f"{key}_file", problem)
     if key == "names" and (hosts.ipv4 or hosts.ipv6):
-        raise ConfigError(f"{path}: has addresses; those go into addresses_file")
+        raise table.wrong(f"{key}_file", "has addresses in it; they go into addresses_file")

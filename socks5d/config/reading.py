@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 from socks5d.config.lines import lines_of
+from socks5d.config.lists import list_files
 from socks5d.values import ConfigError, Item, member
 
 #: How L{tomllib} says where something is wrong.
@@ -34,8 +35,10 @@ def read_file(file_path: Path) -> list[tuple[str, Item]]:
     except (ValueError, RecursionError) as error:
         raise ConfigError(_no_toml(file_path, str(error))) from None
     lines = lines_of(text)
+    files = list_files(content.get("list"))
     return [
-        (key, Item(str(file_path), value, *_below(key, lines))) for key, value in content.items()
+        (key, Item(str(file_path), value, *_below(key, lines), files if key == "list" else {}))
+        for key, value in content.items()
     ]
 
 

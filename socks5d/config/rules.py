@@ -186,8 +186,8 @@ def _make(
             if key in ("version", "method", "command"):
                 value = frozenset(value)
             conditions[attribute] = value
-            if not value and given.places[key].value:
-                continue  # what stands there is wrong, which was told
+            if not (value or given.right):
+                continue  # what stands there may be wrong, which was told
             try:
                 Rule(number=number, action=Action.DENY, **{attribute: value})
             except ValueError as error:
@@ -195,7 +195,7 @@ def _make(
                 problems.keep(given.wrong(key, said))
     times = problems.within(_times, given)
     terms = problems.within(_terms, given)
-    if len(problems) > before or "action" not in values:
+    if len(problems) > before or not given.right or "action" not in values:
         return None
     name = values.get("name", "")
     if listener and not name:

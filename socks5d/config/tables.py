@@ -45,11 +45,13 @@ class Given:
     @ivar item: where it stands.
     @ivar values: what its keys hold, of those that are right.
     @ivar places: where all its keys stand.
+    @ivar right: whether all of them are.
     """
 
     item: Item
     values: Mapping[str, Any]
     places: Mapping[str, Item] = field(factory=dict)
+    right: bool = True
 
     def place(self, key: str) -> str:
         """
@@ -101,8 +103,10 @@ def read_table(items: Sequence[Item], known: Mapping[str, Key], problems: Proble
     @param known: the keys that there are.
     @param problems: is given everything that is wrong.
     """
+    before = len(problems)
     pairs = [pair for item in items for pair in problems.within(item.members) or ()]
-    return Given(items[-1], read_keys(pairs, known, problems), dict(pairs))
+    values = read_keys(pairs, known, problems)
+    return Given(items[-1], values, dict(pairs), right=len(problems) == before)
 
 
 def table_schema(known: Mapping[str, Key]) -> Schema:
