@@ -43,6 +43,17 @@ class Match(Enum):
     MAYBE = "maybe"
 
 
+class By(Enum):
+    """By what a rule matches; see L{socks5d.rules.table}."""
+
+    #: It names the name or the address.
+    HOST = "host"
+    #: It names what the address leads to, and denies it.
+    LEADS_TO = "leads to"
+    #: It holds for every destination.
+    EVERYTHING = "everything"
+
+
 @frozen
 class Considered:
     """
@@ -52,13 +63,13 @@ class Considered:
     @ivar match: whether it matches.
     @ivar why: the first condition that is not met, or not known to be; for one that
         matches, which of its destinations does.
-    @ivar named: whether it matches by a destination, and not by holding for all.
+    @ivar by: by what it matches; None where it does not, or not for certain.
     """
 
     rule: Rule
     match: Match
     why: str
-    named: bool = False
+    by: By | None = None
 
 
 class Explainer:
@@ -101,10 +112,10 @@ class Explainer:
                 unsure = unsure or f"the {_WORDS.get(key, key)} is not known yet"
             elif why := check(value):
                 return Considered(rule, Match.NO, why)
-        match, why, named = self._destination(rule)
+        match, why, by = self._destination(rule)
         if unsure and match is not Match.NO:
             return Considered(rule, Match.MAYBE, unsure)
-        return Considered(rule, match, why, named)
+        return Considered(rule, match, why, by)
 
     def _is_known(self, key: str) -> bool:
         command = self._request.command
@@ -190,29 +201,29 @@ class Explainer:
         request = self._request
         return [host for host in (request.name, request.address) if host is not None]
 
-    def _destination(self, rule: Rule) -> tuple[Match, str, bool]:
-        """Whether a destination matches, what is to be said of it, and whether it is named."""
+    def _destination(self, rule: Rule) -> tuple[Match, str, By | None]:
+        """Whether a destination matches, what is to be said of it, and by what it does."""
         if is_everywhere(rule):
-            return Match.YES, "it is about every destination", False
+            return Match.YES, "it is about every destination", By.EVERYTHING
         assert rule.destination is not None
         hosts = self._hosts()
         if self._request.command is None or not hosts:
-            return Match.MAYBE, "the destination is not known yet", False
+            return Match.MAYBE, "the destination is not known yet", None
         for host in hosts:
             for each in rule.destination:
                 if (found := self._has(each, host)) is not None:
-                    return Match.YES, f"{host} is in {found}", True
+                    return Match.YES, f"{host} is in {found}", By.HOST
         address = self._request.address
         if address is None:
             if any(map(has_addresses, rule.destination)):
-                return Match.MAYBE, "what the name resolves to is not known yet", False
+                return Match.MAYBE, "what the name resolves to is not known yet", None
         elif rule.action is Action.DENY:
             for inner in embedded(address):
                 for each in rule.destination:
                     if (found := self._has(each, inner)) is not None:
-                        return Match.YES, f"{address} leads to {inner}, in {found}", True
+                        return Match.YES, f"{address} leads to {inner}, in {found}", By.LEADS_TO
         what = " or ".join(str(host) for host in hosts)
-        return Match.NO, f"{what} is not in {_told(map(_text, rule.destination))}", False
+        return Match.NO, f"{what} is not in {_told(map(_text, rule.destination))}", None
 
     def _has(self, holder: IPNetwork | Destination | HostList, host: IPAddress | str) -> str | None:
         """

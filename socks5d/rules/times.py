@@ -89,6 +89,6 @@ def parse_zone(text: str) -> ZoneInfo:
     """
     try:
         return ZoneInfo(text)
-    except (ValueError, OSError):
+    except (ValueError, OSError, KeyError):
         pass
     raise ValueError(f"{text!r} is no time zone that the system knows (as Europe/Vienna)")

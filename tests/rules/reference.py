@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from socks5d.model import Request, Verdict
 from socks5d.rules import Action, Match, Rule
-from socks5d.rules.explain import Considered, Explainer
+from socks5d.rules.explain import By, Considered, Explainer
 from socks5d.wire.names import embedded
 
 
@@ -50,7 +50,11 @@ def foreseen(rules: list[Considered]) -> Answer:
 def on_name(rules: list[Considered]) -> Answer:
     """What stands behind a rule for everything never comes to decide."""
     end = next(
-        (place for place, each in enumerate(rules) if each.match is Match.YES and not each.named),
+        (
+            place
+            for place, each in enumerate(rules)
+            if each.match is Match.YES and each.by is By.EVERYTHING
+        ),
         len(rules),
     )
     for each in rules[:end]:
@@ -70,7 +74,9 @@ def on_address(rules: Sequence[Rule], request: Request, now: float) -> Answer:
         for each in embedded(request.address)
     ]
     denials = [
-        each.rule for each in (*sides, *inner) if each and each.named and each.rule.action is DENY
+        each.rule
+        for each in (*sides, *inner)
+        if each and each.by is By.HOST and each.rule.action is DENY
     ]
     if denials:
         return Answer(Verdict.DENY, min(denials, key=rules.index))
@@ -79,7 +85,7 @@ def on_address(rules: Sequence[Rule], request: Request, now: float) -> Answer:
         return NO_RULE
     first = min(deciding, key=rules.index)
     permits = first.action is Action.PERMIT
-    return Answer(says(first), first, permits and address is not None and address.named)
+    return Answer(says(first), first, permits and address is not None and address.by is By.HOST)
 
 
 DENY = Action.DENY
@@ -88,7 +94,7 @@ DENY = Action.DENY
 def side(rules: Sequence[Rule], request: Request, now: float) -> Considered | None:
     """The rule that decides on one side of a destination."""
     for each in considered(rules, request, now):
-        if each.match is Match.YES:
+        if each.match is Match.YES and each.by is not By.LEADS_TO:
             return each
     return None
 
