@@ -10,7 +10,7 @@ from attrs import frozen
 from socks5d.config.kinds import PATH, Several, texts
 from socks5d.config.tables import Given, Key, keys, suggestion
 from socks5d.rules.destinations import parse_destination
-from socks5d.rules.lists import HostList, ListError, UserList, read_lines
+from socks5d.rules.lists import HostList, ListError, UserList, read_lines, without_comment
 from socks5d.values import ConfigError, Item, Problems
 
 T = TypeVar("T")
@@ -41,8 +41,8 @@ def _without_ports(text: str) -> str:
 
 
 def _user(text: str) -> str:
-    if not text.strip() or "#" in text:
-        raise ValueError(f"{text!r}: a user is not empty, and has no '#', which begins a comment")
+    if not text or without_comment(text) != text:
+        raise ValueError(f"{text!r} is no user: it is empty, or has spaces around it, or a comment")
     return text
 
 

@@ -228,7 +228,7 @@ def _times(given: Given) -> Times | None:
             raise given.wrong("zone", "says nothing without days or hours")
         return None
     if "zone" not in given.places:
-        key = "days" if "days" in values else "hours"
+        key = "days" if "days" in given.places else "hours"
         raise given.wrong(key, "needs a zone beside it, as zone = 'Europe/Vienna'")
     for key in ("days", "hours"):
         if key in values and not values[key]:
