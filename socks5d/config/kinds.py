@@ -97,13 +97,16 @@ class Several(Generic[T]):
         return tuple(made) if self.partly or len(problems) == before else None
 
 
-def texts(make: Callable[[str], T], each: Schema | None = None) -> Several[T]:
+def texts(
+    make: Callable[[str], T], each: Schema | None = None, *, partly: bool = False
+) -> Several[T]:
     """
     @param make: makes a value of a text; may raise ValueError.
     @param each: what a JSON Schema says of the text.
+    @param partly: see L{Several}.
     @return: the kind of value that is a list of such texts.
     """
-    return Several(lambda item: make(item.value), each or {"type": "string"})
+    return Several(lambda item: make(item.value), each or {"type": "string"}, partly=partly)
 
 
 # What reads one value.

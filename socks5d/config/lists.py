@@ -47,9 +47,9 @@ def _user(text: str) -> str:
 
 
 KEYS = keys(
-    Key("addresses", texts(_address), "Addresses and CIDRs.", "[]"),
-    Key("names", texts(_name), "Names, and '*.name' for every name below.", "[]"),
-    Key("users", texts(_user), "Names of users; '*' stands for any text.", "[]"),
+    Key("addresses", texts(_address, partly=True), "Addresses and CIDRs.", "[]"),
+    Key("names", texts(_name, partly=True), "Names, and '*.name' for every name below.", "[]"),
+    Key("users", texts(_user, partly=True), "Names of users; '*' stands for any text.", "[]"),
     Key("addresses_file", PATH, "A file of addresses and CIDRs, one a line; # comments."),
     Key("names_file", PATH, "A file of names, one a line; # comments."),
     Key("users_file", PATH, "A file of users, one a line; # comments."),
