@@ -49,6 +49,8 @@ class Check(Options):
     def parseArgs(self, *args: str) -> None:
         """See L{usage.Options}."""
         for each in args:
+            if each.startswith("-"):
+                raise usage.UsageError(f"{each}: options go before files")
             self.opt_config(each)
 
     def answer(self) -> int:
@@ -158,7 +160,6 @@ class Schema(usage.Options):
 class Program(usage.Options):
     """The program: one of its commands."""
 
-    synopsis = "Usage: socks5d COMMAND [options]"
     longdesc = "Answers about settings. The server is started by twistd socks5d."
     subCommands = [
         ["check", None, Check, "Say what is wrong with settings."],
@@ -166,6 +167,10 @@ class Program(usage.Options):
         ["rules", None, Rules, "Show what decides about clients."],
         ["schema", None, Schema, "Print a JSON Schema of the file."],
     ]
+
+    def getSynopsis(self) -> str:
+        """See L{usage.Options}.  A command puts its own behind it."""
+        return "Usage: socks5d" if self.subCommand else "Usage: socks5d COMMAND [options]"
 
     def opt_version(self) -> None:
         """Show the version of socks5d and exit."""
