@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFact
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import Attribute, Interface
 
-from socks5d.model import Client, Decision, Opened, Record, Request, Step
+from socks5d.model import Client, Decision, Opened, Record, Request, Step, Terms
 from socks5d.wire.address import IPAddress
 
 #: The C{method} of an authenticator that judges SOCKS 4's USERID.
@@ -228,6 +228,19 @@ class IEgress(Interface):
         @return: fires with the transport, whose C{write} takes a datagram and an address,
             and may raise OSError.  Fails with OSError.  Cancelling it leaves no socket
             behind.
+        """
+
+
+class IEgressOnTerms(IEgress):
+    """An egress that can go out on terms that a rule sets."""
+
+    def on_terms(terms: Terms) -> IEgress:
+        """
+        @param terms: of which C{source}, C{device} and C{connect} are to be kept.  Those that
+            are None are as ever.
+        @return: an egress that goes out on these terms, and otherwise as this one.  It serves
+            all that are permitted on the same.
+        @raise Refusal: when that cannot be.
         """
 
 

@@ -9,7 +9,7 @@ from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import field, frozen
-from attrs.validators import ge, gt, in_, le, max_len, min_len, optional
+from attrs.validators import ge, gt, in_, instance_of, le, max_len, min_len, optional
 
 from socks5d.wire.address import Address, IPAddress
 
@@ -220,7 +220,9 @@ class Decision:
         permit reaches the addresses that are protected by default.
     @ivar outcome: for a denial, what the client is told: L{Outcome.DENIED}, or one of
         the two that are about identd, which SOCKS 4 has codes for.
-    @ivar terms: for a permit, on what terms.
+    @ivar terms: for a permit, on what terms.  For no opinion, the terms of a permit that
+        may follow: those of a UDP association, or of waiting for a BIND's peer, are needed
+        before the destination is known.
     """
 
     verdict: Verdict
@@ -230,7 +232,7 @@ class Decision:
         default=Outcome.DENIED,
         validator=in_((Outcome.DENIED, Outcome.IDENT_UNREACHABLE, Outcome.IDENT_MISMATCH)),
     )
-    terms: Terms = NO_TERMS
+    terms: Terms = field(default=NO_TERMS, validator=instance_of(Terms))
 
 
 NO_OPINION = Decision(Verdict.NO_OPINION)
@@ -326,6 +328,8 @@ class Record(NamedTuple):
     @ivar refused: why the first of a UDP association's destinations was refused, and
         which it was; "" for none.
     @ivar dropped: datagrams of a UDP association, either way, that were not passed on.
+    @ivar log: which sessions the logs tell of, as the rule has it that permitted this one;
+        None for what is set for all.
     """
 
     id: int
@@ -349,3 +353,4 @@ class Record(NamedTuple):
     handshake: int
     dropped: int = 0
     refused: str = ""
+    log: Logged | None = None

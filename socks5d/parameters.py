@@ -192,6 +192,12 @@ class LocalAddresses:
             raise ValueError("at most one address of each family")
         return cls(families.get(4), families.get(6))
 
+    def or_else(self, others: "LocalAddresses") -> "LocalAddresses":
+        """
+        @return: these, and for a family where none is set the one of others.
+        """
+        return LocalAddresses(self.ipv4 or others.ipv4, self.ipv6 or others.ipv6)
+
     def towards(self, address: IPAddress) -> IPAddress | None:
         """
         @return: the one of another address's family.

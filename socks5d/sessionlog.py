@@ -22,7 +22,7 @@ from zope.interface import implementer
 from socks5d.bounded import Complaints
 from socks5d.escape import printable
 from socks5d.interfaces import ISessionObserver
-from socks5d.model import Client, Ident, Identity, Outcome, Record
+from socks5d.model import Client, Ident, Identity, Logged, Outcome, Record
 from socks5d.wire.address import IPAddress, address_text
 
 #: How often the access log is looked for where it should be, in seconds.
@@ -64,6 +64,19 @@ def ident_text(ident: Ident | None) -> str:
     return "-" if ident is None or ident.name is None else printable(ident.name)
 
 
+def _is_told(record: Record, *, granted: bool) -> bool:
+    """
+    Whether a log tells of a session.
+
+    @param granted: whether it does of one that was granted, where no rule says.
+    """
+    if record.log is None:
+        return granted or record.outcome is not Outcome.GRANTED
+    if record.log is Logged.REFUSED:
+        return record.outcome is not Outcome.GRANTED
+    return record.log is Logged.ALL
+
+
 @implementer(ISessionObserver)
 class SessionLog:
     """
@@ -83,9 +96,9 @@ class SessionLog:
         See L{ISessionObserver}.  A client that left without a word (a port check, say)
         is not worth a line; the access log has it.
         """
-        if record.outcome is Outcome.CLIENT_LEFT and not record.handshake:
+        if not _is_told(record, granted=self._granted):
             return
-        if record.outcome is Outcome.GRANTED and not self._granted:
+        if record.outcome is Outcome.CLIENT_LEFT and not record.handshake:
             return
         asked = "-" if record.asked is None else host_port(record.asked, record.port)
         address = "-" if record.address is None else host_port(record.address, record.port)
@@ -236,6 +249,8 @@ class AccessLog:
         See L{ISessionObserver}.  What a turn of the reactor brings is written together, at
         its end.
         """
+        if not _is_told(record, granted=True):
+            return
         if not self._lines:
             self._clock.callLater(0, self.flush)
         self._lines.append(record_line(record) + "\n")

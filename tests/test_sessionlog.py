@@ -25,6 +25,7 @@ from socks5d.model import (
     Command,
     Ident,
     Identity,
+    Logged,
     Outcome,
     Record,
 )
@@ -620,3 +621,34 @@ def test_it_knows_where_it_is_wherever_the_process_goes(
     log = AccessLog(Path("log"), Clock())
     log.close()
     assert log.path == tmp_path / "log"
+
+
+# What a rule says of logs.
+
+
+@pytest.mark.parametrize(
+    ("log", "granted", "outcome", "told"),
+    [
+        (None, True, Outcome.GRANTED, True),
+        (None, False, Outcome.GRANTED, False),
+        (None, False, Outcome.REFUSED, True),
+        (Logged.ALL, False, Outcome.GRANTED, True),
+        (Logged.ALL, False, Outcome.REFUSED, True),
+        (Logged.REFUSED, True, Outcome.GRANTED, False),
+        (Logged.REFUSED, True, Outcome.REFUSED, True),
+        (Logged.NONE, True, Outcome.GRANTED, False),
+        (Logged.NONE, True, Outcome.REFUSED, False),
+    ],
+)
+def test_a_rule_says_which_of_its_sessions_the_logs_tell_of(
+    tmp_path: Path, log: Logged | None, granted: bool, outcome: Outcome, told: bool
+) -> None:
+    record = GRANTED._replace(log=log, outcome=outcome)
+    with capturedLogs() as captured:
+        SessionLog(granted=granted).closed(record)
+    assert len(captured) == told
+    access_log = AccessLog(tmp_path / "log", Clock())
+    access_log.closed(record)
+    access_log.close()
+    always = told or log is None
+    assert len((tmp_path / "log").read_text().splitlines()) == always

@@ -1,9 +1,11 @@
 """Straight out: the default L{IEgress<socks5d.interfaces.IEgress>}."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol as Shape
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import (
@@ -27,8 +29,10 @@ from socks5d.egress.own import source_towards
 from socks5d.egress.ports import Ports
 from socks5d.egress.race import Allowance, race
 from socks5d.egress.resolve import SystemResolver
-from socks5d.interfaces import IEgress
+from socks5d.interfaces import IEgressOnTerms
+from socks5d.model import Outcome, Refusal, Terms
 from socks5d.net import available, connect_stream
+from socks5d.net.addresses import CAN_CHOOSE_DEVICES
 from socks5d.net.poller import poller_of
 from socks5d.parameters import Limits, LocalAddresses, Timeouts
 from socks5d.wire.address import IPAddress
@@ -54,7 +58,7 @@ class _Outgoing(Factory):
         return self._make()
 
 
-@implementer(IEgress)
+@implementer(IEgressOnTerms)
 class DirectEgress:
     """Resolves by the system's resolver and connects from this host."""
 
@@ -83,6 +87,7 @@ class DirectEgress:
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._allowance = Allowance(limits.attempts)
         self._source = source if source is not None else LocalAddresses()
+        self._device: str | None = None
         self._bind = bind if bind is not None else LocalAddresses()
         self._bind_ports = bind_ports
         self._resolver = (
@@ -90,6 +95,20 @@ class DirectEgress:
             if resolver is not None
             else SystemResolver(reactor, limits.threads, limits.lookups)
         )
+
+    def on_terms(self, terms: Terms) -> "DirectEgress":
+        """See L{IEgressOnTerms}.  The two share what bounds them."""
+        if terms.device is not None and (self._poller is None or not CAN_CHOOSE_DEVICES):
+            raise Refusal(Outcome.DENIED, "devices cannot be chosen on this platform")
+        other = copy(self)
+        if terms.connect is not None:
+            other._timeouts = evolve(self._timeouts, connect=terms.connect)
+        if terms.source is not None:
+            other._source = terms.source.or_else(self._source)
+            other._bind = terms.source.or_else(self._bind)
+        if terms.device is not None:
+            other._device = terms.device
+        return other
 
     def resolve(self, name: str) -> Deferred[Sequence[IPAddress]]:
         """See L{IEgress}."""
@@ -114,7 +133,9 @@ class DirectEgress:
     ) -> Deferred[IProtocol]:
         if self._poller is not None:
             seconds, source = self._timeouts.connect, self._source.towards(address)
-            return connect_stream(self._poller, address, port, protocol, seconds, source)
+            return connect_stream(
+                self._poller, address, port, protocol, seconds, source, self._device
+            )
         connecting = self._endpoint(address, port).connect(_Outgoing(protocol))
         return abandonable(self._reactor, connecting)
 
@@ -123,8 +144,8 @@ class DirectEgress:
         return Deferred.fromCoroutine(self._listen(towards, factory))
 
     async def _listen(self, towards: IPAddress, factory: IProtocolFactory) -> IListeningPort:
-        address = self._bind.towards(towards) or source_towards(towards)
-        return await listen_on(self._reactor, address, self._bind_ports, factory)
+        address = self._bind.towards(towards) or source_towards(towards, self._device)
+        return await listen_on(self._reactor, address, self._bind_ports, factory, self._device)
 
     def open_datagram(
         self, towards: IPAddress, protocol: DatagramProtocol
@@ -132,7 +153,7 @@ class DirectEgress:
         """See L{IEgress}."""
         any_address = IPv4Address(0) if towards.version == 4 else IPv6Address(0)
         address = self._source.towards(towards) or any_address
-        return execute(open_datagram, self._reactor, address, None, protocol)
+        return execute(open_datagram, self._reactor, address, None, protocol, self._device)
 
     def _endpoint(self, address: IPAddress, port: int) -> IStreamClientEndpoint:
         source = self._source.towards(address)

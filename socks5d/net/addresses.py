@@ -1,15 +1,33 @@
 """Addresses as the kernel has them, zones included (RFC 4007)."""
 
+import errno
+import os
 import socket
 from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from twisted.internet.address import IPv4Address as TwistedIPv4
 from twisted.internet.address import IPv6Address as TwistedIPv6
 
 from socks5d.wire.address import Address, IPAddress, address_text
 from socks5d.wire.names import canonical
+
+#: Whether a socket can be bound to a network device.
+CAN_CHOOSE_DEVICES: Final = hasattr(socket, "SO_BINDTODEVICE")
+
+
+def bind_to_device(to_bind: socket.SocketType, device: str) -> None:
+    """
+    Let a socket's packets go out, and come in, by a network device alone.
+
+    @param device: its name.
+    @raise OSError: when there is no such device, or no right to it; and where devices
+        cannot be chosen at all, which only Linux lets.
+    """
+    if not CAN_CHOOSE_DEVICES:
+        raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+    to_bind.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
 
 
 def sockaddr(address: IPAddress, port: int) -> Any:

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from socks5d.net.addresses import endpoint_address, sockaddr
+from socks5d.net.addresses import bind_to_device, endpoint_address, sockaddr
 from socks5d.net.poller import FAILED, OUT, Poller, poller_of
 from socks5d.net.stream import StreamSocket
 from socks5d.wire.address import IPAddress
@@ -134,6 +134,7 @@ def connect_stream(
     make: Callable[[], IProtocol | None],
     timeout: float,
     source: IPAddress | None = None,
+    device: str | None = None,
 ) -> Deferred[IProtocol]:
     """
     Connect to an address and a port.
@@ -141,6 +142,7 @@ def connect_stream(
     @param make: makes the protocol of the connection.
     @param timeout: for the connection to stand, in seconds.
     @param source: the local address; the kernel's choice by default.
+    @param device: the network device to go out by; the kernel's choice by default.
     @return: fires with the protocol; fails with L{ConnectError} or L{TimeoutError}.
         Cancelling it leaves no connection behind.
     """
@@ -152,6 +154,8 @@ def connect_stream(
     except OSError as error:
         return fail(ConnectError(error.errno, error.strerror))
     try:
+        if device is not None:
+            bind_to_device(connecting, device)
         if source is not None:
             connecting.bind(sockaddr(source, 0))
         connecting.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from socks5d.bounded import Complaints
-from socks5d.net.addresses import endpoint_address, host_of, sockaddr
+from socks5d.net.addresses import bind_to_device, endpoint_address, host_of, sockaddr
 from socks5d.net.ours import own_ports
 from socks5d.net.poller import OUT, available, poller_of
 from socks5d.wire.address import IPAddress
@@ -68,7 +68,12 @@ class DatagramSocket:
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, address: IPAddress, port: int, protocol: DatagramProtocol
+        self,
+        reactor: Any,
+        address: IPAddress,
+        port: int,
+        protocol: DatagramProtocol,
+        device: str | None = None,
     ) -> None:
         """
         Bind, and begin to read.
@@ -77,6 +82,7 @@ class DatagramSocket:
         @param address: the local address; unspecified for any of its family.
         @param port: the local port; 0 for the kernel's choice.
         @param protocol: is given the datagrams.
+        @param device: the network device that they go and come by; any by default.
         @raise OSError: when it cannot be bound.
         """
         self._reactor = reactor
@@ -99,6 +105,8 @@ class DatagramSocket:
             if address.version == 6:
                 # Or IPv4 peers would come in disguise.
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if device is not None:
+                bind_to_device(self._socket, device)
             self._socket.bind(sockaddr(address, port))
             protocol.makeConnection(self)
         except BaseException:

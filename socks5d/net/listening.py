@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socks5d.bounded import Complaints
-from socks5d.net.addresses import endpoint_address, host_of, sockaddr
+from socks5d.net.addresses import bind_to_device, endpoint_address, host_of, sockaddr
 from socks5d.net.poller import Poller, available, poller_of
 from socks5d.net.stream import StreamSocket
 from socks5d.wire.address import IPAddress
@@ -174,16 +174,23 @@ class StreamServerEndpoint:
     """Listens on an address and a port."""
 
     def __init__(
-        self, reactor: Any, port: int, interface: IPAddress, backlog: int = BACKLOG
+        self,
+        reactor: Any,
+        port: int,
+        interface: IPAddress,
+        backlog: int = BACKLOG,
+        device: str | None = None,
     ) -> None:
         """
         @param port: 0 for the kernel's choice.
         @param interface: unspecified for any of its family.
+        @param device: the network device by which clients come; any by default.
         """
         self._reactor = reactor
         self.port = port
         self.interface = interface
         self._backlog = backlog
+        self._device = device
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """See L{IStreamServerEndpoint}."""
@@ -226,6 +233,8 @@ class StreamServerEndpoint:
             # on what comes as it comes.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._device is not None:
+                bind_to_device(listening, self._device)
             listening.bind(sockaddr(self.interface, port))
             listening.listen(self._backlog)
         except OSError as error:

@@ -3,6 +3,8 @@ UDP ASSOCIATE: from the request to an association.
 
 The rules are asked for the request, of which only the client is known, and again for
 each destination that a datagram names: for the name, and for each address it resolves to.
+The terms are those of the first answer; what would have to go out another way (from another
+address, by another device or upstream) is refused.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -24,6 +26,7 @@ from socks5d.interfaces import IDatagramEncapsulation
 from socks5d.model import Decision, Outcome, Refusal, Request, Verdict
 from socks5d.protocols.connect import judge, named, permitted_addresses
 from socks5d.protocols.session import Session
+from socks5d.protocols.ways import way_of
 from socks5d.relay import Association, StreamTransport
 from socks5d.wire.address import Address, Host, IPAddress
 from socks5d.wire.names import NotAName, canonical
@@ -54,7 +57,10 @@ async def associate(
     client, local = session.client.address, session.client.local
     if client is None or local is None or isinstance(local.host, bytes):
         raise Refusal(Outcome.FAILED, "the client has no address that it could send from")
-    session.rule = (await judge(session, session.request(port=0))).rule
+    decision = await judge(session, session.request(port=0))
+    session.rule, session.terms = decision.rule, decision.terms
+    server.ways.out(decision.terms)  # or it is refused
+    idle = decision.terms.udp_idle
     associations = server.capacity.associations
     if not await _counted(session, client):
         raise Refusal(Outcome.FAILED, "the client has as many associations as it may")
@@ -83,7 +89,7 @@ async def associate(
             local=is_own(client),
             filtering=server.udp.filtering,
             reassembly=server.timeouts.reassembly if server.udp.fragments else None,
-            idle=server.timeouts.udp_idle,
+            idle=server.timeouts.udp_idle if idle is None else idle,
             closing=server.timeouts.closing,
             destinations=server.limits.destinations,
             reach=destinations.reach,
@@ -137,6 +143,9 @@ class _Destinations:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        seconds = session.terms.connect
+        self._seconds = session.server.timeouts.connect if seconds is None else seconds
+        self._way = way_of(session.terms)
 
     def reach(self, destination: Address) -> Sequence[Address] | Deferred[Sequence[Address]]:
         """A name or an address to permitted addresses; at once where that is possible."""
@@ -159,8 +168,9 @@ class _Destinations:
     ) -> Deferred[IUDPTransport]:
         """A socket of the egress's, within a deadline."""
         server = self._session.server
-        opening = maybeDeferred(server.egress.open_datagram, towards, protocol)
-        return bounded(server.clock, server.timeouts.connect, opening).addErrback(self._blame)
+        egress = server.ways.out(self._session.terms)
+        opening = maybeDeferred(egress.open_datagram, towards, protocol)
+        return bounded(server.clock, self._seconds, opening).addErrback(self._blame)
 
     def blame(self, failure: Failure) -> None:
         """A datagram could not be passed on, for no reason of the network's."""
@@ -172,8 +182,8 @@ class _Destinations:
         answer = self._session.server.gate.judge(request)
         if isinstance(answer, Deferred):
             return self._within(self._when_decided(answer, reached), where)
-        if answer.verdict is not Verdict.PERMIT:
-            refusal = Refusal(answer.outcome, answer.rule)
+        refusal = self._refusal(answer)
+        if refusal is not None:
             self._note(refusal, where)
             raise refusal
         return reached
@@ -181,20 +191,31 @@ class _Destinations:
     async def _when_decided(
         self, answer: Deferred[Decision], reached: Sequence[Address]
     ) -> Sequence[Address]:
-        decision = await answer
-        if decision.verdict is not Verdict.PERMIT:
-            raise Refusal(decision.outcome, decision.rule)
+        refusal = self._refusal(await answer)
+        if refusal is not None:
+            raise refusal
         return reached
+
+    def _refusal(self, decision: Decision) -> Refusal | None:
+        if decision.verdict is not Verdict.PERMIT:
+            return Refusal(decision.outcome, decision.rule)
+        if way_of(decision.terms) != self._way:
+            return Refusal(Outcome.DENIED, f"{decision.rule}: wants another way out")
+        return None
 
     async def _resolve(self, host: bytes, port: int) -> Sequence[Address]:
         name, target = named(host)
         request = partial(self._session.request, name=name, port=port)
-        rules = await permitted_addresses(self._session, request, target)
-        return [Address(address, port) for address in rules]
+        permits = await permitted_addresses(self._session, request, target)
+        found = {address: self._refusal(decision) for address, decision in permits.items()}
+        reached = [Address(address, port) for address, no in found.items() if no is None]
+        if not reached:
+            raise next(no for no in found.values() if no is not None)
+        return reached
 
     def _within(self, answer: Coroutine[Deferred[Any], Any, T], where: Address) -> Deferred[T]:
         server = self._session.server
-        deciding = bounded(server.clock, server.timeouts.connect, Deferred.fromCoroutine(answer))
+        deciding = bounded(server.clock, self._seconds, Deferred.fromCoroutine(answer))
         return deciding.addErrback(self._refused, where)
 
     def _refused(self, failure: Failure, where: Address) -> Failure:

@@ -272,7 +272,11 @@ class SOCKSProtocol(ControlConnection):
 
     def _listening(self, bound: Address) -> None:
         """The first reply to a BIND."""
-        self.session.deadline(self.session.server.timeouts.bind, self._request_late)
+        session = self.session
+        seconds = session.terms.bind
+        if seconds is None:
+            seconds = session.server.timeouts.bind
+        session.deadline(seconds, self._request_late)
         self.send(self.granted(bound))
 
     def _request_failed(self, failure: Failure) -> None:

@@ -2,8 +2,12 @@
 BIND: listening for one peer.
 
 The rules are asked for the request as for a CONNECT, and again for the peer that
-connects.  The listening socket is gone with the first peer that is let in, with the
-control connection, and with the deadline, whichever comes first.
+connects.  The terms of the first answer are for listening, those of the second for the
+relay; a peer that would have to be met another way (at another address, by another
+device or upstream) is refused.
+
+The listening socket is gone with the first peer that is let in, with the control
+connection, and with the deadline, whichever comes first.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,11 +20,12 @@ from twisted.python.failure import Failure
 
 from socks5d.egress.failures import outcome
 from socks5d.egress.own import source_towards
-from socks5d.model import Outcome, Refusal
+from socks5d.model import Decision, Outcome, Refusal
 from socks5d.net.addresses import socket_address
 from socks5d.parameters import Strangers
 from socks5d.protocols.connect import judge, named, permitted_addresses
 from socks5d.protocols.session import Session
+from socks5d.protocols.ways import way_of
 from socks5d.relay import Origin
 from socks5d.wire.address import Address, Host, IPAddress
 
@@ -80,19 +85,21 @@ async def bind(session: Session, host: Host, listening: Callable[[Address], None
     @raise Refusal: with the outcome that the client is to be told.
     """
     server = session.server
-    expected: dict[IPAddress, str] | None = None
+    expected: dict[IPAddress, Decision] | None = None
     if isinstance(host, bytes) or not host.is_unspecified:
         session.name, target = named(host)
         expected = await permitted_addresses(session, session.request, target)
         towards = _towards(session, expected)
+        terms = expected[towards].terms
     else:
-        await judge(session, session.request())
+        terms = (await judge(session, session.request())).terms
         if session.client.address is None:
             raise Refusal(Outcome.FAILED, "nobody knows where a peer would come from")
         towards = _towards(session, [session.client.address])
+    session.terms = terms
     arrivals = _Arrivals()
     try:
-        port = await server.egress.listen(towards, arrivals)
+        port = await server.ways.out(terms).listen(towards, arrivals)
     except (OSError, CannotListenError) as error:
         raise Refusal(outcome(error), str(error)) from error
     try:
@@ -133,14 +140,19 @@ def _towards(session: Session, expected: Iterable[IPAddress]) -> IPAddress:
     raise Refusal(Outcome.ADDRESS_TYPE_NOT_SUPPORTED, "SOCKS 4 has no IPv6 addresses")
 
 
-async def _let_in(session: Session, peer: _Peer, expected: dict[IPAddress, str] | None) -> None:
+async def _let_in(
+    session: Session, peer: _Peer, expected: dict[IPAddress, Decision] | None
+) -> None:
     address = peer.peer
     if address is None or isinstance(address.host, bytes):
         raise Refusal(Outcome.DENIED, "the peer has no address")
     if expected is not None and address.host not in expected:
         raise Refusal(Outcome.DENIED, "a stranger connected")
     decision = await judge(session, session.request(address.host, address))
+    if way_of(decision.terms) != way_of(session.terms):
+        raise Refusal(Outcome.DENIED, f"{decision.rule}: wants another way out")
     session.address, session.rule = address.host, decision.rule
+    session.terms = decision.terms
 
 
 def _complain(failure: Failure, session: Session) -> None:

@@ -5,12 +5,13 @@ The rules are asked for the name, the name is resolved, once, the rules are aske
 for each address, and only an address that they permit is dialled.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from socks5d.egress.failures import NETWORK_ERRORS, outcome
+from socks5d.egress.failures import NETWORK_ERRORS, farthest, outcome
 from socks5d.egress.race import interleaved
 from socks5d.model import Decision, Outcome, Refusal, Request, Verdict
 from socks5d.protocols.session import Session
+from socks5d.protocols.ways import Way, way_of
 from socks5d.relay import Origin
 from socks5d.wire.address import Host, IPAddress
 from socks5d.wire.names import NotAName, canonical, unmapped
@@ -30,20 +31,65 @@ async def connect(session: Session, host: Host) -> Origin:
     @raise Refusal: with the outcome that the client is to be told.
     """
     session.name, target = named(host)
-    rules = await permitted_addresses(session, session.request, target)
-    try:
-        origin = await session.server.egress.connect(tuple(rules), session.port, Origin)
-    except NETWORK_ERRORS as error:
-        raise Refusal(outcome(error), str(error)) from error
-    assert isinstance(origin, Origin)
-    if len(rules) == 1:
-        ((session.address, session.rule),) = rules.items()
+    permits = await permitted_addresses(session, session.request, target)
+    origin = await _dial(session, permits)
+    if len(permits) == 1:
+        ((session.address, decision),) = permits.items()
     else:
         peer = origin.peer
-        if peer is not None and not isinstance(peer.host, bytes):
-            session.address = peer.host
-            session.rule = rules.get(peer.host, "")
+        if peer is None or isinstance(peer.host, bytes):
+            return origin
+        session.address = peer.host
+        if peer.host not in permits:
+            return origin
+        decision = permits[peer.host]
+    session.rule, session.terms = decision.rule, decision.terms
     return origin
+
+
+async def _dial(session: Session, permits: dict[IPAddress, Decision]) -> Origin:
+    """
+    Connect to one of the addresses.  Those whose terms have the same way out, and the same
+    time for it, are tried together; the others after them, in order.
+    """
+    usual = allowed = session.server.timeouts.connect
+    problems: list[BaseException] = []
+    try:
+        for addresses in _together(permits):
+            # Until another address answers, these terms are the ones that count.
+            session.terms = terms = permits[addresses[0]].terms
+            before, allowed = allowed, usual if terms.connect is None else terms.connect
+            if allowed != before:
+                session.postpone(allowed - before)
+            try:
+                egress = session.server.ways.out(terms)
+                origin = await egress.connect(addresses, session.port, Origin)
+            except NETWORK_ERRORS as error:
+                problems.append(error)
+            else:
+                assert isinstance(origin, Origin)
+                return origin
+        raise _refusal(farthest(problems))
+    finally:
+        # They know this frame, which is not to know them.
+        problems.clear()
+
+
+def _refusal(problem: BaseException) -> Refusal:
+    said = problem.rule if isinstance(problem, Refusal) else ""
+    refusal = Refusal(outcome(problem), said or str(problem))
+    refusal.__cause__ = problem
+    return refusal
+
+
+def _together(permits: dict[IPAddress, Decision]) -> Iterable[Sequence[IPAddress]]:
+    if len(permits) == 1:
+        return (tuple(permits),)
+    groups: dict[tuple[Way, float | None], list[IPAddress]] = {}
+    for address, decision in permits.items():
+        key = way_of(decision.terms), decision.terms.connect
+        groups.setdefault(key, []).append(address)
+    return groups.values()
 
 
 def named(host: Host) -> tuple[str | None, IPAddress | str]:
@@ -61,14 +107,14 @@ def named(host: Host) -> tuple[str | None, IPAddress | str]:
 
 async def permitted_addresses(
     session: Session, request: Asking, target: IPAddress | str
-) -> dict[IPAddress, str]:
+) -> dict[IPAddress, Decision]:
     """
     What a destination is, as far as the rules let it be reached.
 
     @param request: makes the request that the rules are asked about, of an address.
     @param target: the destination, as L{named} gives it.
-    @return: the addresses, in the order to try them, each with the rule that permits
-        it; at least one.
+    @return: the addresses, in the order to try them, each with what permits it; at
+        least one.
     @raise Refusal: when there is none.
     """
     addresses: Sequence[IPAddress]
@@ -97,11 +143,11 @@ async def judge(session: Session, request: Request) -> Decision:
 
 async def _permitted(
     session: Session, request: Asking, addresses: Sequence[IPAddress]
-) -> dict[IPAddress, str]:
+) -> dict[IPAddress, Decision]:
     """
     @raise Refusal: when none is permitted; with the first plain denial, where there is one.
     """
-    permitted: dict[IPAddress, str] = {}
+    permitted: dict[IPAddress, Decision] = {}
     denial: Decision | None = None
     if len(addresses) > 1:
         addresses = interleaved(addresses)[: session.server.limits.addresses]
@@ -110,7 +156,7 @@ async def _permitted(
         answer = session.server.gate.judge(request(address))
         decision = answer if isinstance(answer, Decision) else await answer
         if decision.verdict is Verdict.PERMIT:
-            permitted[address] = decision.rule
+            permitted[address] = decision
         elif denial is None or denial.outcome is not Outcome.DENIED:
             denial = decision
     if permitted:

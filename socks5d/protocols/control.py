@@ -254,12 +254,12 @@ class ControlConnection(Protocol):
 
         @param origin: the other side.
         """
-        server = self.session.server
+        server, idle = self.session.server, self.session.terms.idle
         relay = relay_between(
             self._out,
             origin.transport,
             server.clock,
-            server.timeouts.idle,
+            server.timeouts.idle if idle is None else idle,
             server.timeouts.closing,
             self.carried,
         )

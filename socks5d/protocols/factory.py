@@ -63,6 +63,7 @@ class SOCKSBaseFactory(Factory):
         ident: IdentMode = IdentMode.OFF,
         ident_lookups: IdentLookups | None = None,
         udp: UDPParameters | None = None,
+        upstreams: Mapping[str, IEgress] | None = None,
     ) -> None:
         """
         @param ruleset: decides about every request.
@@ -85,6 +86,8 @@ class SOCKSBaseFactory(Factory):
         @param ident_lookups: asks identd, for factories that share its limit; by default
             one of this factory's, with C{timeouts.ident} and C{limits.idents}.
         @param udp: how UDP associations are served.
+        @param upstreams: other egresses, by the name that the terms of a permit may have for
+            them.  What names another one is refused.
         @param listener: what to call its listener in requests and records.
         @raise ValueError: when two authenticators own the same method, or one owns
             what is no method.
@@ -121,6 +124,7 @@ class SOCKSBaseFactory(Factory):
                 else IdentLookups(reactor, seconds=timeouts.ident, at_once=limits.idents)
             ),
             udp=udp if udp is not None else UDPParameters(),
+            upstreams=upstreams if upstreams is not None else {},
         )
         self.sessions: set[SOCKSProtocol] = set()
         # Made once, not for each session, which would keep it.

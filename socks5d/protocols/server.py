@@ -20,6 +20,7 @@ from socks5d.model import Client, Command, Opened, Record
 from socks5d.parameters import IdentMode, Limits, Strangers, Timeouts, UDPParameters
 from socks5d.protocols.capacity import Capacity
 from socks5d.protocols.ident import IdentLookups
+from socks5d.protocols.ways import Ways
 from socks5d.rules.gate import Gate
 from socks5d.wire.address import IPAddress
 
@@ -32,7 +33,8 @@ class Server:
     @ivar clock: the reactor's timers.
     @ivar deadlines: for what is many and hardly ever late.
     @ivar gate: decides about requests.
-    @ivar egress: reaches out.
+    @ivar egress: reaches out, and resolves names.
+    @ivar ways: how to reach out on terms that a rule sets.
     @ivar timeouts: how long things may take.
     @ivar limits: how much there may be.
     @ivar capacity: counts the sessions.
@@ -63,10 +65,12 @@ class Server:
         ident: IdentMode,
         ident_lookups: IdentLookups,
         udp: UDPParameters,
+        upstreams: Mapping[str, IEgress],
     ) -> None:
         """
         @param authenticators: in the order of preference.
         @param observers: are told of every session.
+        @param upstreams: egresses that rules may name.
         @raise ValueError: when two authenticators own the same method, or one owns
             what is no method.
         """
@@ -74,6 +78,7 @@ class Server:
         self.deadlines = deadlines_of(clock)
         self.gate = gate
         self.egress = egress
+        self.ways = Ways(egress, upstreams)
         self.timeouts = timeouts
         self.limits = limits
         self.capacity = capacity

@@ -8,6 +8,7 @@ from socks5d.deadlines import Deadline
 from socks5d.escape import printable
 from socks5d.model import (
     ANONYMOUS,
+    NO_TERMS,
     Client,
     Command,
     Ident,
@@ -37,6 +38,7 @@ class Session:
     @ivar client: who connected.
     @ivar name: the canonical name asked for, once there is one.
     @ivar outcome: how the request ended; None while it has not.
+    @ivar terms: on what terms it is permitted, as far as is known.
     """
 
     __slots__ = (
@@ -63,6 +65,7 @@ class Session:
         "rule",
         "sent",
         "server",
+        "terms",
         "userid",
         "version",
     )
@@ -96,8 +99,9 @@ class Session:
         self.sent = 0
         self.dropped = 0
         self.refused = ""
+        self.terms = NO_TERMS
 
-    def deadline(self, seconds: float, late: Callable[[], None]) -> None:
+    def deadline(self, seconds: float, late: Callable[[], object]) -> None:
         """
         Set the session's deadline, in the place of the one before.
 
@@ -106,6 +110,17 @@ class Session:
         """
         self.no_deadline()
         self._deadline = self.server.deadlines.after(seconds, late)
+
+    def postpone(self, seconds: float) -> None:
+        """
+        Move the deadline that stands, if one does.
+
+        @param seconds: by how much; negative for an earlier one.
+        """
+        standing = self._deadline
+        if standing is not None:
+            left = standing.when + seconds - self.server.clock.seconds()
+            self.deadline(max(left, 0.0), standing.late)
 
     def no_deadline(self) -> None:
         """Take the deadline back."""
@@ -203,6 +218,7 @@ class Session:
             self.handshake,
             self.dropped,
             self.refused,
+            self.terms.log,
         )
 
 

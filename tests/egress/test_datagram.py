@@ -112,7 +112,9 @@ def test_a_bounded_number_is_tried_and_one_for_what_is_no_ports_fault(
 ) -> None:
     tried: list[int] = []
 
-    def cannot(reactor: object, address: object, port: int, protocol: object) -> Any:
+    def cannot(
+        reactor: object, address: object, port: int, protocol: object, device: object
+    ) -> Any:
         tried.append(port)
         raise OSError(number, "it cannot be had")
 

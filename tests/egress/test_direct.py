@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from socks5d.egress import DirectEgress, FixedResolver, direct
-from socks5d.interfaces import IEgress
+from socks5d.interfaces import IEgress, IEgressOnTerms
+from socks5d.model import Outcome, Refusal, Terms
 from socks5d.net import poller
 from socks5d.net.poller import Poller
 from socks5d.parameters import LocalAddresses, Timeouts
@@ -172,10 +173,12 @@ class Attempt:
         make: Callable[[], Any],
         timeout: float,
         source: IPAddress | None,
+        device: str | None,
     ) -> None:
         self.reactor = poller.reactor
         self.make = make
         self.arguments = host, port, timeout, source
+        self.device = device
         self.cancelled = False
         self.result: Deferred[Any] = Deferred(self._cancel)
         self.made.append(self)
@@ -228,3 +231,48 @@ def test_names_go_to_the_resolver_that_was_given() -> None:
     heard: list[object] = []
     egress.resolve("a.test").addCallback(heard.append)
     assert heard == [[SIX, FOUR]]
+
+
+# On terms.
+
+
+def test_it_goes_out_on_terms() -> None:
+    assert verifyObject(IEgressOnTerms, Egress().egress)
+
+
+def test_the_source_and_the_time_are_those_of_the_terms() -> None:
+    noted = Egress(SOURCE)
+    usual = noted.egress
+    elsewhere = LocalAddresses.of([ip_address("192.0.2.77")])
+    noted.egress = usual.on_terms(Terms(source=elsewhere, connect=3))
+    noted.connect(FOUR)
+    noted.connect(SIX)
+    noted.egress = usual
+    noted.connect(FOUR)
+    # Of a family for which the terms have no address, the usual one serves.
+    assert noted.sources() == [("192.0.2.77", 0), ("2001:db8::99", 0), ("192.0.2.99", 0)]
+    assert [each[3] for each in noted.reactor.tcpClients] == [3, 3, 7]
+
+
+def test_on_terms_the_device_is_chosen_too(attempts: list[Attempt]) -> None:
+    noted = Egress(SOURCE)
+    usual = noted.egress
+    noted.egress = usual.on_terms(Terms(device="eth7"))
+    noted.connect(FOUR)
+    noted.egress = usual
+    noted.connect(FOUR)
+    assert [each.device for each in attempts] == ["eth7", None]
+    assert attempts[0].arguments == attempts[1].arguments
+
+
+def test_without_a_poller_no_device_can_be_chosen() -> None:
+    with pytest.raises(Refusal, match="devices cannot be chosen on this platform") as caught:
+        Egress().egress.on_terms(Terms(device="lo"))
+    assert caught.value.outcome is Outcome.DENIED
+
+
+def test_attempts_on_any_terms_share_what_bounds_them() -> None:
+    noted = Egress()
+    other = noted.egress.on_terms(Terms(connect=3))
+    assert other._allowance is noted.egress._allowance
+    assert other._resolver is noted.egress._resolver
