@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.config import Listener, Settings
+from socks5d.config.rules import UPSTREAMS
 from socks5d.config.settings import serving
 from socks5d.egress import DirectEgress, is_own
 from socks5d.interfaces import IAuthenticator, IRuleset, ISessionObserver
@@ -116,6 +117,7 @@ class SOCKSService(Service):
                 authenticators=authenticators,
                 reactor=self._reactor,
                 egress=self._egress,
+                upstreams=dict.fromkeys(UPSTREAMS, self._egress),
                 observers=observers,
                 protection=self._protection,
                 timeouts=listener.timeouts,
