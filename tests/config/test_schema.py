@@ -63,6 +63,31 @@ def test_the_readmes_file_has_the_defaults(tmp_path: Path) -> None:
     assert settings(tmp_path, known) == Settings(strangers=STRANGERS)
 
 
+def test_the_readmes_other_examples_can_be_read(
+    validator: Draft202012Validator, tmp_path: Path
+) -> None:
+    blocks = re.findall(r"code-block:: toml\n\n((?:    .*\n|\n)+)", README.read_text())
+    texts = [
+        "\n".join(each.removeprefix("    ") for each in block.splitlines()) for block in blocks
+    ]
+    lists, rules, listeners = (
+        next(each for each in texts if mark in each and "[limits]" not in each)
+        for mark in ("[list.office]", "[[rule]]", "[[listener]]")
+    )
+    for name in ("ads", "ad-networks", "staff"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "passwords").write_text("ann:secret\n")
+    for text in (f"{lists}\n{rules}", listeners):
+        assert errors(validator, text) == []
+    made = settings(tmp_path, f"{lists}\n{rules}".replace("/etc/socks5d/", f"{tmp_path}/"))
+    assert [each.title for each in made.rules] == ['rule "ads"', "rule 2"]
+    made = settings(tmp_path, listeners.replace("/etc/socks5d/", f"{tmp_path}/"))
+    assert [(each.name, len(each.checkers)) for each in made.listeners] == [
+        ("staff", 1),
+        ("guests", 0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "path"),
     [
