@@ -166,7 +166,8 @@ class TableOrFalse:
         """See L{Kind}."""
         if items[-1].value is False:
             return False
-        return read_table(items, self.keys, problems)
+        tables = [each for each in items if each.value is not False]
+        return read_table(tables, self.keys, problems)
 
 
 @frozen(slots=True)
