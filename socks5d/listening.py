@@ -16,11 +16,14 @@ from socks5d.config import Serving
 from socks5d.escape import one_line
 from socks5d.net.addresses import socket_address
 from socks5d.policy import open_to_strangers
-from socks5d.proxyheader import FilteredEndpoint, endpoint_of
+from socks5d.proxyheader import PREFIX, FilteredEndpoint, endpoint_of
 from socks5d.sessionlog import host_port
 from socks5d.values import ConfigError
 from socks5d.wire.address import UNSPECIFIED, Address
 from socks5d.wire.names import NotAName, canonical
+
+_SYSTEMD = "systemd:"
+_PLACEHOLDER = "tcp:0:interface=127.0.0.1"
 
 _log = Logger()
 
@@ -81,6 +84,18 @@ def make_endpoint(serving: Serving, reactor: Any, description: str) -> IStreamSe
     if advice is not None:
         raise ConfigError(f"listen {description!r}: {advice}")
     return endpoint
+
+
+def without_systemd(description: str) -> str:
+    """
+    @param description: an endpoint, as the operator wrote it.
+    @return: one that can be made in any process, in the place of a socket of systemd's, which
+        is known by a number that is one process's alone; anything else as it is.
+    """
+    kind = description.removeprefix(PREFIX)
+    if not kind.startswith(_SYSTEMD):
+        return description
+    return description.removesuffix(kind) + _PLACEHOLDER
 
 
 def accepted_address(serving: Serving, port: IListeningPort) -> Address | None:

@@ -14,10 +14,9 @@ from socks5d import __version__
 from socks5d.answers.explaining import Explainer
 from socks5d.answers.question import ask
 from socks5d.answers.rows import table
-from socks5d.config import Listener
 from socks5d.config.schema import json_schema
 from socks5d.escape import one_line
-from socks5d.listening import make_endpoint
+from socks5d.listening import make_endpoint, without_systemd
 from socks5d.service import SOCKSService
 from socks5d.tap import Options, failure
 from socks5d.values import ConfigError, Problems
@@ -26,10 +25,6 @@ from socks5d.values import ConfigError, Problems
 PERMITTED = RIGHT = 0
 DENIED = WRONG = 1
 USAGE = 2
-
-#: A socket of systemd's is there only when systemd starts the server.
-_SYSTEMD = "systemd:"
-_PLACEHOLDER = "tcp:0:interface=127.0.0.1"
 
 
 def _print(line: str) -> None:
@@ -61,7 +56,7 @@ class Check(Options):
 
         settings, problems = self.settings, Problems()
         endpoints: list[Any] = [
-            problems.within(make_endpoint, each, reactor, _findable(each))
+            problems.within(make_endpoint, each, reactor, without_systemd(each.endpoint))
             for each in settings.listeners
         ]
         problems.within(SOCKSService, settings, reactor, endpoints=endpoints)
@@ -71,11 +66,6 @@ class Check(Options):
             raise failure(*error.problems) from None
         _print("socks5d: the settings are right")
         return RIGHT
-
-
-def _findable(listener: Listener) -> str:
-    before, kind, _ = listener.endpoint.partition(_SYSTEMD)
-    return f"{before}{_PLACEHOLDER}" if kind else listener.endpoint
 
 
 class Explain(Options):

@@ -9,6 +9,7 @@ import re
 import tomllib
 from bisect import bisect_left
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from socks5d.values import element, member
@@ -46,14 +47,15 @@ def lines_of(text: str) -> dict[str, int]:
     return reader.lines
 
 
-def _parts(key: str) -> list[str]:
+@lru_cache(1024)
+def _parts(key: str) -> tuple[str, ...]:
     """A key that may have dots, as its parts."""
     parts: list[str] = []
     inside: Any = tomllib.loads(f"{key} = 0")
     while isinstance(inside, dict):
         ((part, inside),) = inside.items()
         parts.append(part)
-    return parts
+    return tuple(parts)
 
 
 class _Reader:
@@ -89,7 +91,7 @@ class _Reader:
         self._place = match.end()
         return match
 
-    def _table(self, parts: list[str], line: int, *, many: bool) -> str:
+    def _table(self, parts: tuple[str, ...], line: int, *, many: bool) -> str:
         """A table begins; gives its path."""
         path = ""
         for number, part in enumerate(parts, 1):

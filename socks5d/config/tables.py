@@ -121,7 +121,8 @@ def table_schema(known: Mapping[str, Key]) -> Schema:
 
 
 def _key_schema(key: Key) -> Schema:
-    said = {"description": key.says, **key.kind.schema}
+    option = "" if key.option is None else f" As --{key.option}."
+    said = {"description": f"{key.says}{option}", **key.kind.schema}
     if key.default is not None:
         said["default"] = tomllib.loads(f"default = {key.default}")["default"]
     return said
