@@ -186,30 +186,44 @@ def _make(
             if key in ("version", "method", "command"):
                 value = frozenset(value)
             conditions[attribute] = value
-            if not (value or given.right):
-                continue  # what stands there may be wrong, which was told
-            try:
-                Rule(number=number, action=Action.DENY, **{attribute: value})
-            except ValueError as error:
-                said = str(error).replace(repr(attribute), repr(key))
-                problems.keep(given.wrong(key, said))
     times = problems.within(_times, given)
     terms = problems.within(_terms, given)
-    if len(problems) > before or not given.right or "action" not in values:
-        return None
+    right = given.right and len(problems) == before and "action" in values
     name = values.get("name", "")
     if listener and not name:
         # Its number alone would be taken for one of the rules for all.
         name = f"{listener} {number}"
-    return Rule(
-        number=number,
-        action=values["action"],
-        name=name,
-        reason=values.get("reason", ""),
-        times=times,
-        terms=terms or Terms(),
-        **conditions,
-    )
+    try:
+        rule = Rule(
+            number=number,
+            action=values.get("action", Action.PERMIT),
+            name=name,
+            reason=values.get("reason", ""),
+            times=times,
+            terms=terms or Terms(),
+            **conditions,
+        )
+    except ValueError as error:
+        _blame(given, conditions, problems, error)
+        return None
+    return rule if right else None
+
+
+def _blame(
+    given: Given, conditions: Mapping[str, Any], problems: Problems, error: ValueError
+) -> None:
+    """Say which of its conditions make a rule impossible."""
+    blamed = False
+    for key, attribute in CONDITIONS.items():
+        try:
+            condition: dict[str, Any] = {attribute: conditions.get(attribute)}
+            Rule(number=1, action=Action.DENY, **condition)
+        except ValueError as reason:
+            blamed = True
+            if conditions[attribute] or given.right:  # or what stands there was told to be wrong
+                problems.keep(given.wrong(key, str(reason).replace(repr(attribute), repr(key))))
+    if not blamed:
+        problems.keep(given.item.wrong(error))
 
 
 def _resolve(

@@ -138,7 +138,7 @@ def test_days_may_pass_the_end_of_the_week(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("", "1: rule[1]: 'action' is missing"),
-        ("action = 'permitt'", "2: rule[1].action: must be 'permit' or 'deny'"),
+        ("action = 'permitt'\nidle = 5", "2: rule[1].action: must be 'permit' or 'deny'"),
         ("action = 'deny'\nidle = 5", "3: rule[1].idle: has no sense in a rule that denies; "),
         ("action = 'deny'\nactoin = 5", "3: rule[1].actoin: unknown key; did you mean 'action'?"),
         ("action = 'deny'\nfrom = '*'", "3: rule[1].from: '*' is no CIDR and no IP address"),
@@ -251,9 +251,9 @@ idle = -1
         "socks5d.toml:21: timeouts.idle",
         "socks5d.toml:10: rule[1].to",
         "socks5d.toml:13: rule[1].days",
-        "socks5d.toml:17: rule[2].from",
         "socks5d.toml:18: rule[2].rate",
         "socks5d.toml:19: rule[2].source",
+        "socks5d.toml:17: rule[2].from",
     ]
 
 
