@@ -7,6 +7,7 @@ request; so it takes as long to ask it for many rules as for few.  Equal masks a
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from ipaddress import IPv4Address
 from typing import Final
 
 from socks5d.patterns import NamePatterns
@@ -49,7 +50,7 @@ class NetworkMasks:
         """
         @return: the rules that name a network with this address in it.
         """
-        firsts, masks = self._ipv4 if address.version == 4 else self._ipv6
+        firsts, masks = self._ipv4 if isinstance(address, IPv4Address) else self._ipv6
         return masks[bisect_right(firsts, int(address)) - 1]
 
 

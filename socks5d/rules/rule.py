@@ -78,7 +78,8 @@ class Rule:
     @ivar destination: addresses, networks, names, C{*.name}, C{*} and lists of them,
         without ports.
     @ivar ports: lowest and highest port of ranges.
-    @ivar times: when it holds.
+    @ivar times: when it holds.  What it has permitted by then goes on; but destinations of
+        datagrams are judged again each minute.
     @ivar terms: for a permit, on what terms.
     """
 

@@ -42,8 +42,9 @@ For a client alone no opinion takes the place of a permit.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address
 from time import time
-from typing import Final
+from typing import Final, TypeAlias
 
 from attrs import evolve, frozen
 from zope.interface import implementer
@@ -55,6 +56,9 @@ from socks5d.rules.explain import Considered, Explainer
 from socks5d.rules.rule import Action, Rule
 from socks5d.wire.address import IPAddress
 from socks5d.wire.names import embedded
+
+#: A decision, and the place of the rule that made it.
+Decided: TypeAlias = tuple[Decision, int | None]
 
 _NO_RULE: Final = Decision(Verdict.DENY, "no rule mentions it")
 
@@ -87,9 +91,8 @@ class RuleTable:
         self._clock = clock
         self._conditions = Conditions(rules, clock)
         self._destinations = Destinations(rules)
-        self._permits = sum(
-            1 << place for place, rule in enumerate(rules) if rule.action is Action.PERMIT
-        )
+        self._denies = [rule.action is Action.DENY for rule in rules]
+        self._permits = sum(1 << place for place, no in enumerate(self._denies) if not no)
         #: Rules that depend on what is not known of a client alone, and without a port.
         self._later = self._conditions.later | self._destinations.named
         self._aimed = self._conditions.with_ports | self._destinations.named
@@ -110,18 +113,17 @@ class RuleTable:
         @param request: what to decide, as far as it is known.
         @return: what L{decide} decides, by which rule, and what is to be said of each.
         """
-        decision, bit = self._decide(request)
+        decision, place = self._decide(request)
+        rule = None if place is None else self._rules[place]
         explainer = Explainer(request, self._clock())
-        considered = [explainer.consider(rule) for rule in self._rules]
-        return Explanation(decision, self._rules[_place(bit)] if bit else None, considered)
+        return Explanation(decision, rule, [explainer.consider(rule) for rule in self._rules])
 
-    def _decide(self, request: Request) -> tuple[Decision, int]:
-        """A decision, and the bit of the rule that made it; 0 for none."""
+    def _decide(self, request: Request) -> Decided:
         conditions = self._conditions
         known = conditions.of_client(request)
         if request.command is None:
-            decision, bit = self._foresee(known, self._later)
-            return (decision, bit) if decision.verdict is Verdict.DENY else (NO_OPINION, 0)
+            decided = self._foresee(known, self._later)
+            return decided if decided[0].verdict is Verdict.DENY else (NO_OPINION, None)
         known &= conditions.of_request(request)
         name, address = request.name, request.address
         if name is None and address is None and request.command is Command.UDP_ASSOCIATE:
@@ -133,59 +135,64 @@ class RuleTable:
             return self._on_name(known, name)
         return self._foresee(known, self._destinations.named)
 
-    def _on_name(self, known: int, name: str) -> tuple[Decision, int]:
+    def _on_name(self, known: int, name: str) -> Decided:
         destinations = self._destinations
-        named = destinations.by_name(name)
-        first = _lowest(known & (named | destinations.everywhere))
-        if first & named:
-            return self._decisions[_place(first)], first
+        named = known & destinations.by_name(name)
+        if named:
+            first = _first(named | known & destinations.everywhere)
+            if named >> first & 1:
+                return self._decisions[first], first
         addressed = destinations.addressed
         return self._foresee(known & (addressed | destinations.everywhere), addressed)
 
-    def _on_address(self, known: int, name: str | None, address: IPAddress) -> tuple[Decision, int]:
-        destinations, permits = self._destinations, self._permits
+    def _on_address(self, known: int, name: str | None, address: IPAddress) -> Decided:
+        destinations, denies, none = self._destinations, self._denies, len(self._rules)
         everywhere = known & destinations.everywhere
         addressed = known & destinations.by_address(address)
-        first = _lowest(addressed | everywhere)
-        by_address = first & addressed
-        denying = by_address & ~permits
-        if name is not None:
-            named = known & destinations.by_name(name)
-            by_name = _lowest(named | everywhere)
-            denying |= by_name & named & ~permits
-            first = _lowest(first | by_name)
-        if address.version == 6:
+        either = addressed | everywhere
+        first = _first(either) if either else none
+        by_address = addressed >> first & 1
+        denying = first if by_address and denies[first] else none
+        if name is not None and (named := known & destinations.by_name(name)):
+            by_name = _first(named | everywhere)
+            # A rule for everything would have been found before.
+            if named >> by_name & 1:
+                first = min(first, by_name)
+                if denies[by_name]:
+                    denying = min(denying, by_name)
+        if not isinstance(address, IPv4Address):
             for inner in embedded(address):
-                leading = known & destinations.by_address(inner)
-                denying |= _lowest(leading | everywhere) & leading & ~permits
-        first = _lowest(denying) or first
-        if not first:
-            return _NO_RULE, 0
-        return (self._by_address if by_address else self._decisions)[_place(first)], first
+                if leading := known & destinations.by_address(inner):
+                    by_inner = _first(leading | everywhere)
+                    if leading >> by_inner & 1 and denies[by_inner]:
+                        denying = min(denying, by_inner)
+        first = denying if denying < none else first
+        if first == none:
+            return _NO_RULE, None
+        return (self._by_address if by_address else self._decisions)[first], first
 
-    def _foresee(self, possible: int, unsure: int) -> tuple[Decision, int]:
+    def _foresee(self, possible: int, unsure: int) -> Decided:
         """
         Decide among rules of which some may match and the others do.
 
         @param possible: both.
         @param unsure: rules that may match, if they are possible.
         """
-        sure = _lowest(possible & ~unsure)
-        permits = possible & self._permits
-        if before := _lowest(permits & (sure - 1) if sure else permits):
-            return self._undecided[_place(before)], 0
-        if sure:
-            return self._decisions[_place(sure)], sure
-        return _NO_RULE, 0
+        matching = possible & ~unsure
+        sure = _first(matching) if matching else len(self._rules)
+        if permitting := possible & self._permits:
+            permit = _first(permitting)
+            if permit < sure:
+                return self._undecided[permit], None
+        return (self._decisions[sure], sure) if matching else (_NO_RULE, None)
 
 
-def _lowest(mask: int) -> int:
-    """The bit of the first rule; 0 for none."""
-    return mask & -mask
-
-
-def _place(bit: int) -> int:
-    return bit.bit_length() - 1
+def _first(mask: int) -> int:
+    """
+    @param mask: not 0.
+    @return: the place of its first rule.
+    """
+    return (mask ^ (mask - 1)).bit_length() - 1
 
 
 def _decision(rule: Rule) -> Decision:

@@ -124,6 +124,7 @@ SIDES = [
     ([permit(), deny("10.0.0.0/8")], "a.example", "10.0.0.1", PERMIT),
     ([deny(), permit("10.0.0.0/8")], None, "10.0.0.1", DENY),
     ([permit("a.example"), permit(), deny("10.0.0.0/8")], "a.example", "10.0.0.1", PERMIT),
+    ([permit("10.0.0.0/8"), deny(), permit("a.example")], "a.example", "10.0.0.1", PERMIT),
     # A name that no rule mentions is decided by its addresses.
     ([permit("10.0.0.0/8"), deny()], "a.example", "10.0.0.1", PERMIT),
     ([permit("10.0.0.0/8"), deny()], "a.example", "11.0.0.1", DENY),
@@ -241,6 +242,15 @@ def test_a_zone_is_no_way_past_a_rule() -> None:
     assert made.decide(for_address("fe80::1%eth0")).verdict is DENY
 
 
+def test_of_several_denials_the_first_is_told() -> None:
+    # 10.0.0.1 by one form of 64:ff9b:1::/48, and 11.0.0.0 by another.
+    address = "64:ff9b:1:0b00:0:0:0a00:1"
+    made = table(deny("10.0.0.0/8"), deny("11.0.0.0/8"), permit())
+    assert decided(made, for_address(address)) == (DENY, "rule 1")
+    made = table(deny("11.0.0.0/8"), deny("10.0.0.0/8"), permit())
+    assert decided(made, for_address(address)) == (DENY, "rule 1")
+
+
 # Clients.
 
 
@@ -265,6 +275,7 @@ def test_a_client_without_an_address_is_in_no_network() -> None:
         ([permit(client=nets("10.0.0.0/8")), deny()], DENY),
         ([deny(client=nets("192.0.2.0/24"), user=("bob",)), permit()], NO_OPINION),
         ([deny(user=("bob",)), deny()], DENY),
+        ([deny(ports=((25, 25),)), permit()], NO_OPINION),
         ([permit(user=("bob",)), deny(client=nets("192.0.2.0/24"))], NO_OPINION),
         ([permit()], NO_OPINION),
         ([permit(method=frozenset({2}), client=nets("192.0.2.0/24"))], NO_OPINION),
