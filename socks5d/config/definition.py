@@ -11,6 +11,7 @@ from attrs import fields
 
 from socks5d.config import lists, rules
 from socks5d.config.kinds import (
+    LINE,
     PATH,
     PORT,
     PORT_RANGE,
@@ -103,7 +104,7 @@ SERVING = keys(
 
 LISTENER = keys(
     Key("endpoint", One(_one_endpoint, TEXT.schema), "Where to listen, as a Twisted endpoint."),
-    Key("name", TEXT, "What rules and logs call it; by default the endpoint."),
+    Key("name", LINE, "What rules and logs call it; by default the endpoint."),
     *SERVING.values(),
     Key("gssapi", TableOrFalse(GSSAPI), "The GSS-API for its clients; false for not at all."),
     Key(

@@ -118,6 +118,12 @@ def _text(item: Item) -> str:
     return item.value
 
 
+def _line(item: Item) -> str:
+    if not _text(item).isprintable():
+        raise item.wrong("must be one line of what can be printed")
+    return str(item.value)
+
+
 def _switch(item: Item) -> bool:
     if not isinstance(item.value, bool):
         raise item.wrong("must be true or false")
@@ -170,6 +176,8 @@ _PORT_TEXT: Schema = {"type": "string", "pattern": "^[0-9]{1,5}$"}
 _PORTS_TEXT: Schema = {"type": "string", "pattern": "^[0-9]{1,5}(-[0-9]{1,5})?$"}
 
 TEXT = One(_text, _TEXT)
+#: What logs repeat.
+LINE = One(_line, {**_TEXT, "pattern": "^[^\\u0000-\\u001f\\u007f]*$"})
 SWITCH = One(_switch, {"type": "boolean"})
 PORT = One(_port, {"anyOf": [_PORT, _PORT_TEXT]})
 PORT_RANGE = One(_ports, {"anyOf": [_PORT, _PORTS_TEXT]})
@@ -234,6 +242,7 @@ def number(kind: type, check: Callable[[float], object], schema: Schema) -> One[
 
 
 __all__ = [
+    "LINE",
     "PATH",
     "PORT",
     "PORT_RANGE",

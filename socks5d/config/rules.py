@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from attrs import fields
 
-from socks5d.config.kinds import PORT_RANGE, TEXT, One, Schema, Several, one_of, texts, words
+from socks5d.config.kinds import LINE, PORT_RANGE, TEXT, One, Schema, Several, one_of, texts, words
 from socks5d.config.lists import MARK, REFERENCES, Lists, Reference, entries
 from socks5d.config.numbers import documented, number_kind
 from socks5d.config.tables import Given, Key, Tables, keys
@@ -124,9 +124,9 @@ CONDITIONS: Final[Mapping[str, str]] = {
 TERMS: Final = tuple(each.name for each in fields(Terms))
 
 KEYS = keys(
-    Key("name", TEXT, "What logs call it; by default its number."),
+    Key("name", LINE, "What logs call it; by default its number."),
     Key("action", words(Action), "What it says: permit or deny."),
-    Key("reason", TEXT, "Why, for the log."),
+    Key("reason", LINE, "Why, for the log."),
     Key("from", entries(parse_network), "Clients' networks, and @lists of addresses."),
     Key("listener", texts(_pattern), "Names of listeners; '*' stands for any text."),
     Key("version", _words({each: each for each in VERSIONS}), "SOCKS versions."),

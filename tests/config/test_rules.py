@@ -139,6 +139,8 @@ def test_days_may_pass_the_end_of_the_week(tmp_path: Path) -> None:
     [
         ("", "1: rule[1]: 'action' is missing"),
         ("action = 'permitt'\nidle = 5", "2: rule[1].action: must be 'permit' or 'deny'"),
+        ('action = "deny"\nname = "a\\nb"', "3: rule[1].name: must be one line of what can be "),
+        ("action = 'deny'\nreason = ''", "3: rule[1].reason: must be a text that is not empty"),
         ("action = 'deny'\nidle = 5", "3: rule[1].idle: has no sense in a rule that denies; "),
         ("action = 'deny'\nactoin = 5", "3: rule[1].actoin: unknown key; did you mean 'action'?"),
         ("action = 'deny'\nfrom = '*'", "3: rule[1].from: '*' is no CIDR and no IP address"),
