@@ -143,6 +143,8 @@ def _check_rules(
 ) -> None:
     """A condition that nothing can ever meet is a mistake."""
     names = [each.name for each in settings.listeners]
+    # One that is wrong may be the one that is meant.
+    names_are_known = len(settings.own) == len(tables)
     asking = any(each.ident is not IdentMode.OFF for each in settings.listeners)
     for table in (given, *tables):
         asks = asking if table is given else _asks_ident(settings, table)
@@ -150,7 +152,7 @@ def _check_rules(
             if "ident" in rule.values and not asks:
                 problem = "nobody asks identd; set ident = 'log' or 'require'"
                 problems.keep(rule.wrong("ident", problem))
-            for pattern in rule.values.get("listener", ()):
+            for pattern in rule.values.get("listener", ()) if names_are_known else ():
                 if not any(NamePatterns([pattern]).match(name) for name in names):
                     problem = f"{pattern!r} is no listener; {suggestion(pattern, names)}"
                     problems.keep(rule.wrong("listener", problem))

@@ -72,7 +72,8 @@ def suggestion(name: str, known: Sequence[str]) -> str:
     @param known: the names that there are.
     @return: what to write in the place of one that is not among them.
     """
-    close = get_close_matches(name.lower().replace("-", "_"), known, 1)
+    as_keys_are = name.lower().replace("-", "_")
+    close = get_close_matches(name, known, 1) or get_close_matches(as_keys_are, known, 1)
     if close:
         return f"did you mean {close[0]!r}?"
     return f"there are {', '.join(known)}" if known else "there is none"

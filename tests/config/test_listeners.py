@@ -175,6 +175,12 @@ def test_an_allow_for_all_and_a_rule_of_its_own_do_not_go_together(tmp_path: Pat
     ]
 
 
+def test_a_listener_that_is_wrong_is_told_once(tmp_path: Path) -> None:
+    text = "[[rule]]\naction = 'deny'\nlistener = 'guests'\n[[listener]]\nname = 'guests'"
+    (problem,) = problems(tmp_path, text)
+    assert problem == "socks5d.toml:4: listener[1]: 'endpoint' is missing"
+
+
 def test_a_rule_may_name_any_listener(tmp_path: Path) -> None:
     text = "[[rule]]\naction = 'deny'\nlistener = 'guest*'\n[[listener]]\nendpoint = 'tcp:1'\n"
     assert settings(tmp_path, f"{text}name = 'guests'").rules[0].listener == ("guest*",)

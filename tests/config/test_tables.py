@@ -25,6 +25,7 @@ KEYS = keys(
     [
         ("nam", "did you mean 'name'?"),
         ("Name", "did you mean 'name'?"),
+        ("NAME", "did you mean 'name'?"),
         ("zzz", "there are name, on, to"),
         ("", "there are name, on, to"),
     ],
