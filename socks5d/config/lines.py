@@ -51,7 +51,10 @@ def lines_of(text: str) -> dict[str, int]:
 def _parts(key: str) -> tuple[str, ...]:
     """A key that may have dots, as its parts."""
     parts: list[str] = []
-    inside: Any = tomllib.loads(f"{key} = 0")
+    try:
+        inside: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        raise _Unknown from None
     while isinstance(inside, dict):
         ((part, inside),) = inside.items()
         parts.append(part)

@@ -199,6 +199,7 @@ def test_every_line_is_where_it_was_written(content: dict[str, Any]) -> None:
 
 
 @given(st.text(alphabet="ab.=[]{}\"',#\n\\ 1", max_size=60))
+@example('"\\1"')
 def test_no_text_breaks_it(text: str) -> None:
     try:
         tomllib.loads(text)
