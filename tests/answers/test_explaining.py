@@ -1,17 +1,36 @@
 """What is said of a request, and that it is what the server would decide."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogEvent
+from zope.interface import implementer
 
 from socks5d.answers.explaining import Explainer
 from socks5d.answers.question import Question, ask
 from socks5d.config import Settings
+from socks5d.interfaces import IRuleset
+from socks5d.model import NO_OPINION, Decision, Request
 from socks5d.values import ConfigError
 from tests.answers.settings import FILE, made
+from tests.rules.requests import DENY, PERMIT
+
+
+@implementer(IRuleset)
+class Answers:
+    """A ruleset of somebody else's, which gives one answer after the other."""
+
+    def __init__(self, answers: list[Deferred[Decision]]) -> None:
+        self.answers = answers
+
+    def decide(self, request: Request) -> Deferred[Decision]:
+        return self.answers.pop(0)
+
 
 NOTHING = dict.fromkeys(
     (
@@ -160,6 +179,33 @@ def test_userids_that_are_not_listed_are_not_let_in(tmp_path: Path) -> None:
     given = {"connect": "198.51.100.7:80", "socks": "4"}
     assert explained(settings, **given, claimed="ann-1")[0]
     assert explained(settings, **given, claimed="bob")[1][-1] == "denied: userid not listed"
+
+
+@pytest.mark.parametrize("decision", [PERMIT, DENY, NO_OPINION], ids=str)
+def test_a_ruleset_by_a_plugin_may_take_its_time(tmp_path: Path, decision: Decision) -> None:
+    pending: list[Deferred[Decision]] = [Deferred(), Deferred()]
+    settings = evolve(Settings(), rulesets=(Answers(list(pending)),))
+    lines: list[str] = []
+    asked = question(settings, connect="198.51.100.7:80")
+    explainer = Explainer(settings, asked, MemoryReactorClock(), lines.append)
+    results: list[bool] = []
+    Deferred.fromCoroutine(explainer.explain()).addCallback(results.append)
+    assert results == []
+    for each in pending:
+        each.callback(decision)
+    assert results == [decision is PERMIT]
+    assert any(line.startswith("  ruleset Answers: ") for line in lines)
+
+
+def test_a_ruleset_that_never_answers_is_a_denial(tmp_path: Path, logs: Sequence[LogEvent]) -> None:
+    settings = evolve(Settings(), rulesets=(Answers([Deferred()]),))
+    lines: list[str] = []
+    reactor = MemoryReactorClock()
+    asked = question(settings, connect="198.51.100.7:80")
+    Deferred.fromCoroutine(Explainer(settings, asked, reactor, lines.append).explain())
+    reactor.advance(settings.timeouts.decision)
+    assert lines[-1] == "denied: the ruleset failed to decide"
+    assert len(logs) == 1
 
 
 # Questions that make no sense.
