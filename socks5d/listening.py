@@ -12,15 +12,18 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from socks5d.config import Settings
+from socks5d.config import Serving
 from socks5d.escape import one_line
 from socks5d.net.addresses import socket_address
 from socks5d.policy import open_to_strangers
-from socks5d.proxyheader import FilteredEndpoint, endpoint_of
+from socks5d.proxyheader import PREFIX, FilteredEndpoint, endpoint_of
 from socks5d.sessionlog import host_port
 from socks5d.values import ConfigError
 from socks5d.wire.address import UNSPECIFIED, Address
 from socks5d.wire.names import NotAName, canonical
+
+_SYSTEMD = "systemd:"
+_PLACEHOLDER = "tcp:0:interface=127.0.0.1"
 
 _log = Logger()
 
@@ -61,8 +64,9 @@ def listening_address(endpoint: IStreamServerEndpoint) -> Address | None:
     return None if isinstance(host, str) else Address(host, endpoint._port)
 
 
-def make_endpoint(settings: Settings, reactor: Any, description: str) -> IStreamServerEndpoint:
+def make_endpoint(serving: Serving, reactor: Any, description: str) -> IStreamServerEndpoint:
     """
+    @param serving: how its clients will be served.
     @param reactor: what the endpoint listens on.
     @param description: as the operator wrote it.
     @return: an endpoint that would not be an open proxy, as far as is known before it
@@ -70,26 +74,38 @@ def make_endpoint(settings: Settings, reactor: Any, description: str) -> IStream
     @raise ConfigError: for a description that makes no sense, or an open proxy.
     """
     try:
-        endpoint = endpoint_of(reactor, description, settings.proxy_from)
+        endpoint = endpoint_of(reactor, description, serving.proxy_from)
     except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
         text = str(error) or type(error).__name__
         if not isinstance(error, ValueError):
             text = f"is no endpoint ({text}); IPv6 is written tcp6:1080:interface=\\:\\:1"
         raise ConfigError(f"listen {description!r}: {text}") from None
-    advice = open_to_strangers(settings, listening_address(endpoint))
+    advice = open_to_strangers(serving, listening_address(endpoint))
     if advice is not None:
         raise ConfigError(f"listen {description!r}: {advice}")
     return endpoint
 
 
-def accepted_address(settings: Settings, port: IListeningPort) -> Address | None:
+def without_systemd(description: str) -> str:
+    """
+    @param description: an endpoint, as the operator wrote it.
+    @return: one that can be made in any process, in the place of a socket of systemd's, which
+        is known by a number that is one process's alone; anything else as it is.
+    """
+    kind = description.removeprefix(PREFIX)
+    if not kind.startswith(_SYSTEMD):
+        return description
+    return description.removesuffix(kind) + _PLACEHOLDER
+
+
+def accepted_address(serving: Serving, port: IListeningPort) -> Address | None:
     """
     @param port: one that listens.
     @return: where it does; None for what has no IP address.
     @raise ConfigError: when that is an open proxy, in which case the port is stopped.
     """
     host = socket_address(port.getHost())
-    advice = open_to_strangers(settings, host)
+    advice = open_to_strangers(serving, host)
     if advice is not None:
         port.stopListening()
         raise ConfigError(advice)

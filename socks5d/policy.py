@@ -1,5 +1,7 @@
 """What settings come to: who is let in, what is allowed, how much there may be."""
 
+from collections.abc import Callable
+from time import time
 from typing import Any
 
 from attrs import evolve
@@ -7,11 +9,13 @@ from attrs import evolve
 from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
 from socks5d.auth.gssapi import GSSAPIAuthenticator
 from socks5d.auth.gsscontext import Acceptor, NoCredentials
-from socks5d.config import Settings
+from socks5d.config import Serving, Settings
 from socks5d.interfaces import USERID, IAuthenticator, IRuleset, ISessionObserver
 from socks5d.parameters import GSSAPIParameters, Limits, MessageProtection
 from socks5d.rules import Chain, ClientRules, DestinationRules, PermitUnprotected
 from socks5d.rules.chain import PERMIT_UNPROTECTED
+from socks5d.rules.rule import Action
+from socks5d.rules.table import RuleTable
 from socks5d.sessionlog import AccessLog, SessionLog, host_port
 from socks5d.values import ConfigError
 from socks5d.wire import gssframe, socks5
@@ -57,27 +61,42 @@ def share_out(limits: Limits, workers: int) -> Limits:
     return evolve(limits, sessions=-(-limits.sessions // workers))
 
 
-def make_ruleset(settings: Settings) -> IRuleset:
+def make_rulesets(serving: Serving, clock: Callable[[], float] = time) -> list[IRuleset]:
     """
-    The rules that settings say: every deny first, then rulesets by plugins, then
-    what is allowed.
+    The rules that settings say, in the order in which they are asked: every deny first,
+    then rulesets by plugins, then rules, or what is allowed.
 
+    @param clock: says how many seconds have passed since the epoch.
     @raise ConfigError: for rules that would never be asked.
     """
-    clients: list[IRuleset] = []
-    if settings.allow_from or settings.deny_from:
-        clients.append(ClientRules(settings.allow_from, settings.deny_from))
-    if not settings.rulesets:
-        everything = DestinationRules(settings.allow, settings.deny, PERMIT_UNPROTECTED)
-        return Chain([*clients, everything]) if clients else everything
-    if settings.allow and any(isinstance(each, PermitUnprotected) for each in settings.rulesets):
+    made: list[IRuleset] = []
+    if serving.allow_from or serving.deny_from:
+        made.append(ClientRules(serving.allow_from, serving.deny_from))
+    if not (serving.rulesets or serving.rules):
+        return [*made, DestinationRules(serving.allow, serving.deny, PERMIT_UNPROTECTED)]
+    if serving.rules and serving.allow:
+        raise ConfigError("rules leave allow nothing to say; write a rule in its place")
+    if serving.allow and any(isinstance(each, PermitUnprotected) for each in serving.rulesets):
         raise ConfigError("--ruleset permit leaves --allow nothing to say; leave one of them out")
-    denied = DestinationRules(deny=settings.deny)
-    allowed = DestinationRules(allow=settings.allow)
-    return Chain([*clients, denied, *settings.rulesets, allowed])
+    if serving.deny or not serving.rules:
+        made.append(DestinationRules(deny=serving.deny))
+    made += serving.rulesets
+    if serving.rules:
+        return [*made, RuleTable(serving.rules, clock)]
+    return [*made, DestinationRules(allow=serving.allow)]
 
 
-def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator]:
+def make_ruleset(serving: Serving, clock: Callable[[], float] = time) -> IRuleset:
+    """
+    @param clock: says how many seconds have passed since the epoch.
+    @return: what L{make_rulesets} gives, as one.
+    @raise ConfigError: for rules that would never be asked.
+    """
+    made = make_rulesets(serving, clock)
+    return made[0] if len(made) == 1 else Chain(made)
+
+
+def make_authenticators(serving: Serving, reactor: Any) -> list[IAuthenticator]:
     """
     Who is let in.  A way to authenticate shuts the ways without: with passwords or
     a plugin's method set up, SOCKS 5 without authentication, and SOCKS 4 unless
@@ -85,29 +104,45 @@ def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator
 
     @raise ConfigError: when what is set up cannot be had here.
     """
-    made = list(settings.authenticators)
-    if settings.checkers:
+    made = list(serving.authenticators)
+    if serving.checkers:
         made.append(
             PasswordAuthenticator(
-                settings.checkers,
+                serving.checkers,
                 reactor,
-                settings.timeouts.decision,
-                failures=settings.limits.failures,
-                cache=settings.timeouts.login_cache,
+                serving.timeouts.decision,
+                failures=limits.failures,
+                cache=serving.timeouts.login_cache,
             )
         )
-    if settings.gssapi is not None:
+    if serving.gssapi is not None:
         # Behind passwords: clients offer them when they have one, and the GSS-API (as curl
         # does) whether they have a ticket or not.
-        made.append(make_gssapi(settings.gssapi, reactor))
+        made.append(make_gssapi(serving.gssapi, reactor))
     anonymous = not made
     if anonymous:
         made.append(NoAuthentication())
-    if settings.userids:
-        made.append(UserIDList(settings.userids))
+    if serving.userids:
+        made.append(UserIDList(serving.userids))
     elif anonymous:
         made.append(AnyUserID())
     return made
+
+
+def offered(serving: Serving) -> frozenset[int]:
+    """
+    @return: the methods of what L{make_authenticators} makes.
+    """
+    methods = {each.method for each in serving.authenticators}
+    if serving.checkers:
+        methods.add(socks5.USERNAME_PASSWORD)
+    if serving.gssapi is not None:
+        methods.add(socks5.GSSAPI)
+    if not methods:
+        methods |= {socks5.NO_AUTHENTICATION, USERID}
+    elif serving.userids:
+        methods.add(USERID)
+    return frozenset(methods)
 
 
 def make_gssapi(parameters: GSSAPIParameters, reactor: Any) -> IAuthenticator:
@@ -129,17 +164,17 @@ def make_gssapi(parameters: GSSAPIParameters, reactor: Any) -> IAuthenticator:
     )
 
 
-def authenticates(settings: Settings) -> bool:
+def authenticates(serving: Serving) -> bool:
     """Whether nobody gets in without having shown who they are.  A USERID shows nothing."""
-    methods = {authenticator.method for authenticator in settings.authenticators}
-    if settings.socks4 and (settings.userids or USERID in methods):
+    methods = {authenticator.method for authenticator in serving.authenticators}
+    if serving.socks4 and (serving.userids or USERID in methods):
         return False
     if socks5.NO_AUTHENTICATION in methods:
         return False
-    return bool(settings.checkers or settings.gssapi or methods - {USERID})
+    return bool(serving.checkers or serving.gssapi or methods - {USERID})
 
 
-def open_to_strangers(settings: Settings, host: Address | None) -> str | None:
+def open_to_strangers(serving: Serving, host: Address | None) -> str | None:
     """
     Whether anybody who reaches a listener could use it.
 
@@ -148,9 +183,9 @@ def open_to_strangers(settings: Settings, host: Address | None) -> str | None:
     """
     if host is None or isinstance(host.host, bytes) or host.host.is_loopback:
         return None
-    if settings.allow_from or authenticates(settings):
+    if serving.allow_from or authenticates(serving) or _by_rules(serving):
         return None
-    if settings.userids and authenticates(evolve(settings, userids=())):
+    if serving.userids and authenticates(evolve(serving, userids=())):
         remedy = "leave out --userid, which proves nothing and needs no password"
     else:
         remedy = "give --auth (who may use it)"
@@ -158,6 +193,13 @@ def open_to_strangers(settings: Settings, host: Address | None) -> str | None:
         f"{host_port(*host)} would be an open proxy: {remedy}, or --allow-from (from where), "
         "or listen on 127.0.0.1"
     )
+
+
+def _by_rules(serving: Serving) -> bool:
+    """Whether all that is ever permitted is so by rules that name where clients are."""
+    if serving.rulesets or not serving.rules:
+        return False
+    return all(each.client for each in serving.rules if each.action is Action.PERMIT)
 
 
 def make_observers(settings: Settings, access_log: AccessLog | None) -> list[ISessionObserver]:

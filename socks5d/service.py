@@ -4,6 +4,7 @@ import resource
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
@@ -12,20 +13,23 @@ from twisted.python.failure import Failure
 
 from socks5d.auth.blocking import login_threads
 from socks5d.bounded import DeadlinePassed, bounded
-from socks5d.config import Settings
+from socks5d.config import Listener, Settings
+from socks5d.config.rules import UPSTREAMS
+from socks5d.config.settings import serving
 from socks5d.egress import DirectEgress, is_own
-from socks5d.interfaces import ISessionObserver
+from socks5d.interfaces import IAuthenticator, IRuleset, ISessionObserver
 from socks5d.listening import accepted_address, announce, cannot_start, complain, make_endpoint
 from socks5d.memory import give_back
 from socks5d.net import available, faster
 from socks5d.net.poller import poller_of
+from socks5d.parameters import Timeouts
 from socks5d.policy import make_authenticators, make_ruleset, within_descriptors
 from socks5d.protocols import Capacity, SOCKSFactory
 from socks5d.protocols.ident import IdentLookups
 from socks5d.protocols.shares import IShares
 from socks5d.rules import Protection
 from socks5d.signals import fail_in_order
-from socks5d.values import ConfigError
+from socks5d.values import ConfigError, Problems
 from socks5d.wire import socks4, socks5
 
 #: How long sessions that are ended at shutdown get to be gone, in seconds.
@@ -81,47 +85,66 @@ class SOCKSService(Service):
         self._protection = Protection(settings.protect, is_own=is_own)
         self._egress = DirectEgress(
             reactor,
-            settings.timeouts,
+            _longest(settings),
             limits,
             settings.source,
             bind=settings.bind_address,
             bind_ports=settings.bind_ports,
         )
-        self._ruleset = make_ruleset(settings)
-        self._authenticators = make_authenticators(settings, reactor)
         self._announcing = endpoints is None
+        listeners = settings.listeners
+        problems = Problems()
+        self._policies: dict[tuple[int, ...], tuple[IRuleset, Sequence[IAuthenticator]]] = {}
+        factories = [problems.within(self._factory, each, observers) for each in listeners]
         if endpoints is None:
-            endpoints = [faster(make_endpoint(settings, reactor, each)) for each in settings.listen]
+            made = [
+                problems.within(make_endpoint, each, reactor, each.endpoint) for each in listeners
+            ]
+            problems.complain()
+            endpoints = [faster(each) for each in made if each is not None]
+        problems.complain()
+        #: Of each listener: what is set, where it listens, and what serves its clients.
         self._listeners = [
-            (endpoint, self._factory(each, observers))
-            for endpoint, each in zip(endpoints, settings.listen, strict=True)
+            (listener, endpoint, factory)
+            for listener, endpoint, factory in zip(listeners, endpoints, factories, strict=True)
+            if factory is not None
         ]
 
-    def _factory(self, listener: str, observers: Iterable[ISessionObserver]) -> SOCKSFactory:
+    def _factory(self, listener: Listener, observers: Iterable[ISessionObserver]) -> SOCKSFactory:
         settings = self._settings
+        ruleset, authenticators = self._policy(listener)
         try:
             factory = SOCKSFactory(
-                ruleset=self._ruleset,
-                authenticators=self._authenticators,
+                ruleset=ruleset,
+                authenticators=authenticators,
                 reactor=self._reactor,
                 egress=self._egress,
+                upstreams=dict.fromkeys(UPSTREAMS, self._egress),
                 observers=observers,
                 protection=self._protection,
-                timeouts=settings.timeouts,
+                timeouts=listener.timeouts,
                 limits=settings.limits,
                 capacity=self.capacity,
-                listener=listener,
+                listener=listener.name,
                 strangers=settings.strangers,
-                commands=settings.commands,
-                ident=settings.ident,
+                commands=listener.commands,
+                ident=listener.ident,
                 ident_lookups=self._ident_lookups,
                 udp=settings.udp,
             )
         except ValueError as error:
             raise ConfigError(f"authenticator: {error}") from None
-        served = {socks4.VERSION: settings.socks4, socks5.VERSION: settings.socks5}
+        served = {socks4.VERSION: listener.socks4, socks5.VERSION: listener.socks5}
         factory.versions = {v: p for v, p in SOCKSFactory.versions.items() if served[v]}
         return factory
+
+    def _policy(self, listener: Listener) -> tuple[IRuleset, Sequence[IAuthenticator]]:
+        """Those listeners that have nothing of their own have the same, which may be large."""
+        key = tuple(id(each) for each in serving(listener).values())
+        if key not in self._policies:
+            made = make_ruleset(listener), make_authenticators(listener, self._reactor)
+            self._policies[key] = made
+        return self._policies[key]
 
     def privilegedStartService(self) -> None:
         """
@@ -131,16 +154,15 @@ class SOCKSService(Service):
         """
         super().privilegedStartService()
         self._listening = True
-        for endpoint, factory in self._listeners:
-            name = factory.server.listener
-            listening = endpoint.listen(factory).addCallback(self._listens, name)
+        for listener, endpoint, factory in self._listeners:
+            listening = endpoint.listen(factory).addCallback(self._listens, listener)
             if not listening.called:
-                listening.addErrback(self._stop_late, name)
+                listening.addErrback(self._stop_late, listener.endpoint)
                 continue
             failures: list[Failure] = []
             listening.addErrback(failures.append)
             if failures:
-                self._cannot_start(name, failures[0])
+                self._cannot_start(listener.endpoint, failures[0])
 
     def startService(self) -> None:
         """See L{Service}.  Listens here where nobody called L{privilegedStartService}."""
@@ -148,8 +170,8 @@ class SOCKSService(Service):
             self.privilegedStartService()
         super().startService()
 
-    def _listens(self, port: IListeningPort, listener: str) -> None:
-        host = accepted_address(self._settings, port)
+    def _listens(self, port: IListeningPort, listener: Listener) -> None:
+        host = accepted_address(listener, port)
         if not self._listening:
             port.stopListening()
             raise ConfigError("the service has stopped")
@@ -158,7 +180,7 @@ class SOCKSService(Service):
             self._protection.listeners.add(host)
         self.capacity.governs(port)
         if self._announcing:
-            announce(listener, host)
+            announce(listener.name, host)
 
     def _stop_late(self, failure: Failure, listener: str) -> None:
         """A listener that took its time cannot listen after all."""
@@ -184,13 +206,13 @@ class SOCKSService(Service):
         await DeferredList([maybeDeferred(port.stopListening) for port in ports])
         self._shut_down(now=False)
         if not await self._idle(self._settings.timeouts.shutdown):
-            left = sum(len(factory.sessions) for _, factory in self._listeners)
+            left = sum(len(factory.sessions) for _, _, factory in self._listeners)
             self._log.info("{count} sessions did not finish and end now", count=left)
             self._shut_down(now=True)
             await self._idle(ABORT_GRACE)
 
     def _shut_down(self, *, now: bool) -> None:
-        for _, factory in self._listeners:
+        for _, _, factory in self._listeners:
             for protocol in list(factory.sessions):
                 protocol.shut_down(now=now)
 
@@ -200,3 +222,9 @@ class SOCKSService(Service):
         except DeadlinePassed:
             return False
         return True
+
+
+def _longest(settings: Settings) -> Timeouts:
+    """For what all share: who serves a listener ends it earlier where that has less time."""
+    connect = max(each.timeouts.connect for each in (settings, *settings.own))
+    return evolve(settings.timeouts, connect=connect)

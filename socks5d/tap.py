@@ -135,8 +135,10 @@ class Options(usage.Options, AuthOptionMixin):
             super().parseOptions(options)
             self.given = (*self._file, *self._items)
             self.settings = make_settings(self.given)
-        except (usage.UsageError, ConfigError) as error:
-            raise _failure(error) from None
+        except ConfigError as error:
+            raise failure(*error.problems) from None
+        except usage.UsageError as error:
+            raise failure(error) from None
 
     def parseArgs(self, *args: str) -> None:
         """See L{usage.Options}."""
@@ -156,9 +158,12 @@ class Options(usage.Options, AuthOptionMixin):
         return "".join(parts)
 
 
-def _failure(problem: object) -> SystemExit:
-    """One line on the standard error, and status 1."""
-    return SystemExit(one_line(f"socks5d: {problem}"))
+def failure(*problems: object) -> SystemExit:
+    """
+    @return: what ends the process with a line for each problem, on the standard error, and
+        status 1.
+    """
+    return SystemExit("\n".join(one_line(f"socks5d: {each}") for each in problems))
 
 
 def makeService(options: Options) -> IService:
@@ -186,10 +191,10 @@ def makeService(options: Options) -> IService:
             return supervisor
         service = SOCKSService(settings, reactor, make_observers(settings, access_log))
     except ConfigError as error:
-        raise _failure(error) from None
+        raise failure(*error.problems) from None
     except OSError as error:
         what = f"access log {error.filename} cannot be opened: {error.strerror}"
-        raise _failure(what) from None
+        raise failure(what) from None
     reactor.callWhenRunning(on_hang_up, reactor, access_log.reopen if access_log else _nothing)
     reactor.callWhenRunning(settle)
     return service

@@ -1,30 +1,91 @@
-"""
-One value of what the operator wrote: what it is, or an error that says where it stands and
-what would be right.
-"""
+"""What the operator wrote, where it stands, and what is wrong with it."""
 
-import math
-import os
-from collections.abc import Callable
-from enum import Enum
-from pathlib import Path
-from typing import Any, TypeVar
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
-from attrs import fields, frozen
+from attrs import field, frozen
 
-from socks5d.rules.destinations import Ports, parse_ports
-
-#: Processes that can be asked for.
-MOST_WORKERS = 256
-
+P = ParamSpec("P")
 T = TypeVar("T")
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class ConfigError(ValueError):
     """
-    What the operator wrote cannot be done.  The text is one line that names where
-    it stands and what is wrong.
+    What the operator wrote cannot be done.
+
+    @ivar problems: everything that is wrong; each a line that names where it stands, what
+        is wrong, and what would be right.
     """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Problems:
+    """Collects everything that is wrong, in the order in which it is found."""
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+
+    def add(self, problem: str) -> None:
+        """
+        @param problem: one line.
+        """
+        self._found.append(problem)
+
+    def within(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """
+        @return: what a call gives; None where it raised L{ConfigError}, whose problems are
+            kept.
+        """
+        try:
+            return call(*args, **kwargs)
+        except ConfigError as error:
+            self.keep(error)
+            return None
+
+    def keep(self, error: ConfigError) -> None:
+        """
+        @param error: what is wrong as well.
+        """
+        self._found.extend(error.problems)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def complain(self) -> None:
+        """
+        @raise ConfigError: with everything that was found, if anything was.
+        """
+        if self._found:
+            raise ConfigError(*dict.fromkeys(self._found))
+
+
+def key_text(key: str) -> str:
+    """
+    @return: a key as TOML has it.
+    """
+    return key if _BARE.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+
+
+def member(path: str, key: str) -> str:
+    """
+    @return: the path of a key in the table at a path; "" is the file itself.
+    """
+    return f"{path}.{key_text(key)}" if path else key_text(key)
+
+
+def element(path: str, number: int) -> str:
+    """
+    @param number: from 1.
+    @return: the path of an element of the list at a path.
+    """
+    return f"{path}[{number}]"
 
 
 @frozen(slots=True)
@@ -32,157 +93,86 @@ class Item:
     """
     A value and where it stands.
 
-    @ivar where: as the operator would find it: an option, or a file and a key.
+    @ivar where: an option, or a file.
     @ivar value: what stands there.
+    @ivar path: the path of its key in the file; None for an option.
+    @ivar lines: the numbers of the lines on which paths stand: its own, and what is in it.
+        Not all need be known.
+    @ivar files: lines of the files that it names, by their paths, as they were when it was
+        read: whoever gets it (a worker) needs neither read them nor take what they are now.
     """
 
     where: str
     value: Any
+    path: str | None = None
+    lines: Mapping[str, int] = field(factory=dict)
+    files: Mapping[str, Sequence[str]] = field(factory=dict)
 
+    @property
+    def place(self) -> str:
+        """What the operator finds it by: an option; or a file, line and path."""
+        if self.path is None:
+            return self.where
+        line = self.lines.get(self.path)
+        return f"{self.where}: {self.path}" if line is None else f"{self.where}:{line}: {self.path}"
 
-def texts(item: Item, make: Callable[[str], T]) -> list[T]:
-    """
-    @param make: makes a value of a text; may raise ValueError.
-    @return: the values of a text, or of a list of texts.
-    @raise ConfigError: for anything else.
-    """
-    value = item.value
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise ConfigError(f"{item.where}: must be a text or a list of texts")
-    try:
-        return [make(each) for each in value]
-    except ValueError as error:
-        raise ConfigError(f"{item.where}: {error}") from None
+    def members(self) -> list[tuple[str, "Item"]]:
+        """
+        @return: the keys of a table, each with its value and where that stands.
+        @raise ConfigError: for what is none.
+        """
+        if not isinstance(self.value, dict):
+            raise self.wrong("must be a table")
+        return [
+            (key, self._at(value, self.path if self.path is None else member(self.path, key)))
+            for key, value in self.value.items()
+        ]
 
+    def tables(self) -> list["Item"]:
+        """
+        @return: the tables of a list of such.
+        @raise ConfigError: for anything else.
+        """
+        value = self.value
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            key = self.path or self.where
+            raise self.wrong(f"must be a list of tables; write [[{key}]] before each")
+        return [
+            self._at(each, self.path if self.path is None else element(self.path, number))
+            for number, each in enumerate(value, 1)
+        ]
 
-def text(item: Item) -> str:
-    """
-    @return: a text that is not empty.
-    @raise ConfigError: for anything else.
-    """
-    if not isinstance(item.value, str) or not item.value:
-        raise ConfigError(f"{item.where}: must be a text that is not empty")
-    return item.value
+    def texts(self) -> list["Item"]:
+        """
+        @return: the texts of a list of such, or the text that is the whole of it; each under
+            this path, but on its own line.
+        @raise ConfigError: for anything else.
+        """
+        value = [self.value] if isinstance(self.value, str) else self.value
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise self.wrong("must be a text or a list of texts")
+        return self.elements()
 
+    def elements(self) -> list["Item"]:
+        """
+        @return: the values of a list, or the value that is the whole of it; each under this
+            path, but on its own line.
+        """
+        found: list[Item] = []
+        value = self.value if isinstance(self.value, list) else [self.value]
+        for number, each in enumerate(value, 1):
+            lines = self.lines
+            if self.path is not None and (line := lines.get(element(self.path, number))):
+                lines = {self.path: line}
+            found.append(Item(self.where, each, self.path, lines, self.files))
+        return found
 
-def parts(item: Item) -> list[tuple[str, Item]]:
-    """
-    @return: the keys of a table, each with its value and where that stands.
-    @raise ConfigError: for anything else.
-    """
-    if not isinstance(item.value, dict):
-        raise ConfigError(f"{item.where}: must be a table")
-    return [(key, Item(f"{item.where}.{key}", value)) for key, value in item.value.items()]
+    def _at(self, value: object, path: str | None) -> "Item":
+        return Item(self.where, value, path, self.lines, self.files)
 
-
-def text_table(item: Item) -> tuple[tuple[str, str], ...]:
-    """
-    @return: the keys of a table of texts, each with its text, in their order.
-    @raise ConfigError: for anything else.
-    """
-    return tuple((key, text(each)) for key, each in parts(item))
-
-
-def switch(item: Item) -> bool:
-    """
-    @return: true or false.
-    @raise ConfigError: for anything else.
-    """
-    if not isinstance(item.value, bool):
-        raise ConfigError(f"{item.where}: must be true or false")
-    return item.value
-
-
-def port_range(item: Item) -> Ports:
-    """
-    @return: the lowest and the highest port of C{N} or C{N-M}.
-    @raise ConfigError: for anything else.
-    """
-    try:
-        return parse_ports(item.value if isinstance(item.value, str) else str(item.value))
-    except ValueError as error:
-        raise ConfigError(f"{item.where}: {error}") from None
-
-
-def port(item: Item) -> int:
-    """
-    @return: one port.
-    @raise ConfigError: for anything else.
-    """
-    low, high = port_range(item)
-    if low != high:
-        raise ConfigError(f"{item.where}: must be one port")
-    return low
-
-
-def _processors() -> int:
-    """Those that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def workers(item: Item) -> int:
-    """
-    @return: a number of processes.
-    @raise ConfigError: for anything else.
-    """
-    if item.value == "auto":
-        return min(_processors(), MOST_WORKERS)
-    try:
-        count = int(item.value) if isinstance(item.value, (int, str)) else 0
-    except ValueError:
-        count = 0
-    if isinstance(item.value, bool) or not 1 <= count <= MOST_WORKERS:
-        raise ConfigError(f"{item.where}: must be 'auto' or a number from 1 to {MOST_WORKERS}")
-    return count
-
-
-def word(item: Item, kind: type[Enum]) -> Enum:
-    """
-    @param kind: an enumeration whose values are words.
-    @return: the member that is named.
-    @raise ConfigError: for anything else.
-    """
-    try:
-        return kind(item.value)
-    except ValueError:
-        *words, last = (repr(each.value) for each in kind)
-        raise ConfigError(f"{item.where}: must be {', '.join(words)} or {last}") from None
-
-
-def path(item: Item) -> Path:
-    """
-    @return: where a file is.
-    @raise ConfigError: for anything else.
-    """
-    if not isinstance(item.value, str) or not item.value:
-        raise ConfigError(f"{item.where}: must be the path of a file")
-    return Path(item.value)
-
-
-def table(item: Item, kind: type[T]) -> T:
-    """
-    @param kind: an attrs class of numbers, each a key.
-    @return: one of them.
-    @raise ConfigError: for anything else.
-    """
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, float | int] = {}
-    for key, each in parts(item):
-        where, value = each.where, each.value
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key; there are {', '.join(known)}")
-        whole = known[key].type is int
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-            raise ConfigError(f"{where}: must be a {'whole number' if whole else 'number'}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{where}: must be finite")
-        values[key] = value
-        try:
-            kind(**{key: value})
-        except ValueError as error:
-            raise ConfigError(f"{where}: {error}") from None
-    return kind(**values)
+    def wrong(self, problem: object) -> ConfigError:
+        """
+        @param problem: what is wrong, and what would be right.
+        @return: the error that says so.
+        """
+        return ConfigError(f"{self.place}: {problem}")

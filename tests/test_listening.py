@@ -21,6 +21,7 @@ from socks5d.listening import (
     complain,
     listening_address,
     make_endpoint,
+    without_systemd,
 )
 from socks5d.naming import make_checker
 from socks5d.rules import parse_network
@@ -173,3 +174,16 @@ def test_a_start_that_fails_without_a_standard_error_fails_all_the_same(
     monkeypatch.setattr(sys, "__stderr__", None)
     with pytest.raises(SystemExit, match="no such luck"):
         cannot_start("no such luck")
+
+
+@pytest.mark.parametrize(
+    ("description", "found"),
+    [
+        ("systemd:domain=INET:index=0", "tcp:0:interface=127.0.0.1"),
+        ("haproxy:systemd:domain=INET:index=0", "haproxy:tcp:0:interface=127.0.0.1"),
+        ("tcp:1080", "tcp:1080"),
+        ("unix:/run/systemd:x", "unix:/run/systemd:x"),
+    ],
+)
+def test_a_socket_of_systemds_has_a_stand_in(description: str, found: str) -> None:
+    assert without_systemd(description) == found

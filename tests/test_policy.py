@@ -1,6 +1,10 @@
 """What settings come to: who is let in, and how much there may be."""
 
+from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from twisted.internet.task import Clock
@@ -9,6 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from socks5d.auth import AnyUserID, NoAuthentication
 from socks5d.config import Settings
 from socks5d.interfaces import USERID
+from socks5d.model import Decision, Verdict
 from socks5d.naming import make_checker
 from socks5d.parameters import Limits
 from socks5d.policy import (
@@ -16,13 +21,28 @@ from socks5d.policy import (
     make_authenticators,
     make_observers,
     make_ruleset,
+    make_rulesets,
+    offered,
+    open_to_strangers,
     share_out,
     within_descriptors,
 )
-from socks5d.rules import PermitUnprotected, parse_destination
+from socks5d.rules import (
+    Action,
+    ClientRules,
+    DestinationRules,
+    PermitUnprotected,
+    Rule,
+    RuleTable,
+    Times,
+    parse_destination,
+    parse_network,
+)
 from socks5d.sessionlog import AccessLog, SessionLog
 from socks5d.values import ConfigError
+from socks5d.wire.address import Address
 from tests.protocols.test_seams import Answering, Chap
+from tests.rules.requests import for_address
 
 PASSWORD = (make_checker("memory:ann:secret"),)
 
@@ -62,6 +82,7 @@ def test_a_way_to_authenticate_shuts_the_ways_without(
 ) -> None:
     made = make_authenticators(settings, MemoryReactorClock())
     assert {authenticator.method for authenticator in made} == methods
+    assert offered(settings) == methods
 
 
 @pytest.mark.parametrize("descriptors", [1, 24, 64, 128, 1024, 20_000])
@@ -74,6 +95,62 @@ def test_what_there_may_be_fits_into_the_descriptors(descriptors: int, sessions:
     assert taken <= max(descriptors - 24, 3)
     if descriptors == 20_000:
         assert limits.sessions == (sessions if sessions == 10 else 9876)
+
+
+def rule(action: Action, **conditions: Any) -> Rule:
+    return Rule(number=1, action=action, **conditions)
+
+
+PERMIT, DENY = Action.PERMIT, Action.DENY
+CLIENTS = (parse_network("192.0.2.0/24"),)
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_open"),
+    [
+        (Settings(rules=(rule(PERMIT),)), True),
+        (Settings(rules=(rule(PERMIT, client=CLIENTS),)), False),
+        (Settings(rules=(rule(PERMIT, client=CLIENTS), rule(PERMIT))), True),
+        (Settings(rules=(rule(DENY), rule(PERMIT, client=CLIENTS))), False),
+        (Settings(rules=(rule(DENY, client=CLIENTS), rule(PERMIT))), True),
+        (Settings(rules=(rule(PERMIT, user=("ann",)),)), True),
+        (Settings(rules=(rule(DENY),)), False),
+        (Settings(rules=(rule(PERMIT, client=CLIENTS),), rulesets=(PermitUnprotected(),)), True),
+    ],
+)
+def test_rules_say_from_where_when_each_that_permits_does(
+    settings: Settings, is_open: bool
+) -> None:
+    host = Address(ip_address("192.0.2.1"), 1080)
+    assert (open_to_strangers(settings, host) is not None) is is_open
+
+
+def test_what_decides_is_asked_in_order() -> None:
+    everything = Settings(
+        allow_from=CLIENTS,
+        deny=(parse_destination("10.0.0.0/8"),),
+        rulesets=(PermitUnprotected(),),
+        rules=(rule(PERMIT),),
+    )
+    kinds = [type(each) for each in make_rulesets(everything)]
+    assert kinds == [ClientRules, DestinationRules, PermitUnprotected, RuleTable]
+    assert [type(each) for each in make_rulesets(Settings(rules=(rule(PERMIT),)))] == [RuleTable]
+    assert [type(each) for each in make_rulesets(Settings())] == [DestinationRules]
+
+
+def test_rules_hold_by_the_clock_that_is_given() -> None:
+    times = Times(zone=ZoneInfo("UTC"), hours=((0, 60),))
+    settings = Settings(rules=(rule(PERMIT, times=times),))
+    for seconds, verdict in ((0.0, Verdict.PERMIT), (3600.0, Verdict.DENY)):
+        decision = make_ruleset(settings, partial(float, seconds)).decide(for_address("192.0.2.1"))
+        assert isinstance(decision, Decision)
+        assert decision.verdict is verdict
+
+
+def test_rules_and_allow_do_not_go_together() -> None:
+    both = Settings(rules=(rule(PERMIT),), allow=(parse_destination("*:443"),))
+    with pytest.raises(ConfigError, match="write a rule in its place"):
+        make_ruleset(both)
 
 
 def test_permit_and_allow_do_not_go_together() -> None:

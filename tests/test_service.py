@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.interfaces import (
@@ -16,8 +17,11 @@ from twisted.logger import LogEvent
 from zope.interface import implementer
 
 from socks5d import service as service_module
-from socks5d.config import Settings
+from socks5d.config import Listener, Settings
+from socks5d.model import Refusal, Terms
 from socks5d.net import StreamServerEndpoint, poller
+from socks5d.parameters import Timeouts
+from socks5d.protocols import SOCKSFactory
 from socks5d.service import SOCKSService
 from socks5d.values import ConfigError
 
@@ -160,3 +164,57 @@ def test_endpoints_that_are_given_are_listened_on_without_a_word(logs: Sequence[
 def test_there_is_an_endpoint_for_each_that_settings_name() -> None:
     with pytest.raises(ValueError, match="zip"):
         SOCKSService(Settings(), MemoryReactorClock(), endpoints=[])
+
+
+# Listeners with ways of their own.
+
+LISTENERS = tuple(
+    Listener(endpoint="tcp:0:interface=127.0.0.1", name=name, timeouts=Timeouts(connect=connect))
+    for name, connect in (("x", 20), ("y", 50))
+)
+
+
+def factories(service: SOCKSService) -> list[SOCKSFactory]:
+    return [factory for _, _, factory in service._listeners]
+
+
+def test_each_listener_has_its_own_name_and_time_outs_and_one_capacity() -> None:
+    settings = Settings(listen=(), own=LISTENERS)
+    service = SOCKSService(settings, MemoryReactorClock())
+    servers = [factory.server for factory in factories(service)]
+    assert [each.listener for each in servers] == ["x", "y"]
+    assert [each.timeouts.connect for each in servers] == [20, 50]
+    assert [each.capacity for each in servers] == [service.capacity] * 2
+
+
+def test_what_goes_out_for_all_has_the_time_of_the_longest() -> None:
+    service = SOCKSService(Settings(own=LISTENERS), MemoryReactorClock())
+    assert service._egress._timeouts.connect == 50
+
+
+def test_listeners_that_have_nothing_of_their_own_share_their_rules() -> None:
+    settings = Settings(listen=("tcp:1:interface=127.0.0.1", "tcp:2:interface=127.0.0.1"))
+    service = SOCKSService(settings, MemoryReactorClock())
+    assert len(service._policies) == 1
+    own = Listener(endpoint="tcp:3:interface=127.0.0.1", name="x", socks4=False)
+    service = SOCKSService(evolve(settings, own=(own,)), MemoryReactorClock())
+    assert len(service._policies) == 2
+    versions = [set(factory.versions) for factory in factories(service)]
+    assert versions == [{4, 5}, {4, 5}, {5}]
+
+
+def test_a_rule_may_name_the_direct_way() -> None:
+    (factory,) = factories(SOCKSService(Settings(), MemoryReactorClock()))
+    ways = factory.server.ways
+    assert ways.out(Terms(upstream="direct")) is factory.server.egress
+    with pytest.raises(Refusal):
+        ways.out(Terms(upstream="another"))
+
+
+def test_what_is_wrong_with_any_listener_is_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        SOCKSService(Settings(listen=("tcp:1", "nonsense:2")), MemoryReactorClock())
+    assert [each[:18] for each in caught.value.problems] == [
+        "listen 'tcp:1': 0.",
+        "listen 'nonsense:2",
+    ]

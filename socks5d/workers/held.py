@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
-from socks5d.config import Settings
+from socks5d.config import Listener
 from socks5d.listening import accepted_address, announce, make_endpoint
 from socks5d.net import StreamServerEndpoint, faster
 from socks5d.net.addresses import endpoint_address
@@ -46,19 +46,18 @@ class HeldListener:
         return None if self._port is None else self._port.stopListening()
 
 
-def hold(settings: Settings, reactor: Any, description: str, workers: int) -> HeldListener:
+def hold(listener: Listener, reactor: Any, workers: int) -> HeldListener:
     """
     Listen for workers.
 
-    @param description: the endpoint, as the operator wrote it, and as it was found to make
-        sense.
+    @param listener: whose endpoint was found to make sense.
     @param workers: how many.
     @raise ConfigError: for what turns out to be an open proxy, or cannot be shared among
         processes.
     @raise CannotListenError: when it cannot be bound; endpoint plugins raise other things
         too.
     """
-    endpoint = faster(make_endpoint(settings, reactor, description))
+    endpoint = faster(make_endpoint(listener, reactor, listener.endpoint))
     if isinstance(endpoint, StreamServerEndpoint):
         held = HeldListener(endpoint.sockets(workers), None)
     else:
@@ -69,8 +68,8 @@ def hold(settings: Settings, reactor: Any, description: str, workers: int) -> He
         for problem in problems:
             problem.raiseException()
         held = _sharing(ports[0] if ports else None)
-    host = accepted_address(settings, held)  # type: ignore[arg-type]
-    announce(description, host)
+    host = accepted_address(listener, held)  # type: ignore[arg-type]
+    announce(listener.name, host)
     return held
 
 

@@ -22,17 +22,12 @@ from twisted.internet.interfaces import (
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
-from socks5d.config import Settings
-from socks5d.listening import make_endpoint
+from socks5d.config import Serving
+from socks5d.listening import make_endpoint, without_systemd
 from socks5d.net import StreamServerEndpoint, faster
 from socks5d.net.listening import AdoptedStreamServerEndpoint
-from socks5d.proxyheader import PREFIX
 
 Take = Callable[[], socket.socket]
-
-#: A socket of systemd's is known by a number that is the parent's alone.
-_SYSTEMD = "systemd:"
-_PLACEHOLDER = "tcp:0:interface=127.0.0.1"
 
 
 class _UNIXPort(unix.Port):
@@ -117,7 +112,7 @@ class InheritingReactor:
 
 
 def inherited_endpoint(
-    settings: Settings, reactor: Any, description: str, take: Take
+    serving: Serving, reactor: Any, description: str, take: Take
 ) -> IStreamServerEndpoint:
     """
     @param description: as the operator wrote it.
@@ -126,10 +121,9 @@ def inherited_endpoint(
     @raise ConfigError: for one that cannot be made here.
     """
     inheriting = InheritingReactor(reactor, take)
-    kind = description.removeprefix(PREFIX)
-    if kind.startswith(_SYSTEMD):
-        before = description.removesuffix(kind)
-        return make_endpoint(settings, inheriting, before + _PLACEHOLDER)
-    if isinstance(faster(make_endpoint(settings, reactor, description)), StreamServerEndpoint):
+    findable = without_systemd(description)
+    if findable != description:
+        return make_endpoint(serving, inheriting, findable)
+    if isinstance(faster(make_endpoint(serving, reactor, description)), StreamServerEndpoint):
         return AdoptedStreamServerEndpoint(reactor, take)
-    return make_endpoint(settings, inheriting, description)
+    return make_endpoint(serving, inheriting, description)

@@ -112,8 +112,8 @@ class WorkerProcess:
             make_observers(settings, self._access_log),
             associations=ParentShares(self._channel, "associations"),
             endpoints=[
-                inherited_endpoint(settings, reactor, each, partial(self._take, index))
-                for index, each in enumerate(settings.listen)
+                inherited_endpoint(each, reactor, each.endpoint, partial(self._take, index))
+                for index, each in enumerate(settings.listeners)
             ],
         )
         on_hang_up(reactor, self.hang_up)

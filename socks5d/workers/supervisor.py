@@ -95,12 +95,12 @@ class Supervisor(Service):
         @raise StartupError: when a listener cannot listen, or would be an open proxy.
         """
         super().privilegedStartService()
-        for each in self._settings.listen:
+        for each in self._settings.listeners:
             try:
-                held = hold(self._settings, self._reactor, each, self._settings.workers)
+                held = hold(each, self._reactor, self._settings.workers)
             except Exception:  # noqa: BLE001 (endpoint plugins raise what they like)
                 self._close_listeners()
-                cannot_start(complain(each, Failure()))
+                cannot_start(complain(each.endpoint, Failure()))
             self._listeners.append(held)
         self._assignment = self._assign().store()
         self._ports = nameless_file("socks5d ports")

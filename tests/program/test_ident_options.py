@@ -45,7 +45,7 @@ def test_a_word_that_is_none_of_the_three_is_refused(word: str) -> None:
 @pytest.mark.parametrize("word", ["'maybe'", "true", "['log']", "nan"])
 def test_it_is_refused_in_the_file_too(word: str, tmp_path: Path) -> None:
     path, line = refused_file(tmp_path, f"ident = {word}")
-    assert line == f"socks5d: {path}: ident: {WORDS}"
+    assert line == f"socks5d: {path}:1: ident: {WORDS}"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,8 @@ def test_what_is_wrong_in_the_file_is_refused_and_says_where(
     content: str, where: str, tmp_path: Path
 ) -> None:
     path, line = refused_file(tmp_path, content)
-    assert line.startswith(f"socks5d: {path}: {where}: ")
+    number = content.count("\n") + 1
+    assert line.startswith(f"socks5d: {path}:{number}: {where}: ")
 
 
 @pytest.mark.parametrize("option", ["--ident", "--ident-port"])

@@ -6,7 +6,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from socks5d.interfaces import IRuleset
-from socks5d.model import NO_OPINION, Decision, Verdict
+from socks5d.model import NO_OPINION, Decision, Terms, Verdict
 from socks5d.rules import Chain, PermitUnprotected
 from tests.rules.requests import DENY, PERMIT, Says, for_address, for_client, for_name
 
@@ -40,6 +40,17 @@ def test_the_first_opinion_counts_and_nobody_else_is_asked(said: Decision) -> No
 
 def test_a_chain_without_an_opinion_has_none() -> None:
     assert answer(Chain([Says(NO_OPINION), Says(NO_OPINION)])) == NO_OPINION
+
+
+@pytest.mark.parametrize("late", [(), (0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_no_opinion_has_the_first_terms_that_there_are(late: tuple[int, ...]) -> None:
+    first = Decision(Verdict.NO_OPINION, terms=Terms(idle=5))
+    second = Decision(Verdict.NO_OPINION, terms=Terms(idle=6))
+    for said in ((NO_OPINION, first, second), (first, NO_OPINION, NO_OPINION)):
+        rulesets = [
+            Says(succeed(each) if place in late else each) for place, each in enumerate(said)
+        ]
+        assert answer(Chain(rulesets)) == first
 
 
 def test_rulesets_that_answer_at_once_cost_no_deferred() -> None:

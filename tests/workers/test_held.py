@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import LogEvent, formatEvent
 from zope.interface import implementer
 
-from socks5d.config import Settings
+from socks5d.config import Listener
 from socks5d.net import StreamServerEndpoint, poller
 from socks5d.values import ConfigError
 from socks5d.workers import held as held_module
@@ -24,10 +24,15 @@ from tests.support.running import in_reactor, reactor
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
 
+def of(endpoint: str) -> Listener:
+    """A listener that has nothing of its own."""
+    return Listener(endpoint=endpoint, name=endpoint)
+
+
 @contextmanager
 def held(description: str, workers: int = 3) -> Iterator[HeldListener]:
     """A listener that is held."""
-    made: HeldListener = in_reactor(hold, Settings(), reactor, description, workers)
+    made: HeldListener = in_reactor(hold, of(description), reactor, workers)
     try:
         yield made
     finally:
@@ -102,7 +107,7 @@ def test_a_second_server_on_a_port_is_refused(workers: int) -> None:
     with held(LOOPBACK) as listener:
         port = listener.getHost().port
         with pytest.raises(CannotListenError):
-            in_reactor(hold, Settings(), reactor, f"tcp:{port}:interface=127.0.0.1", workers)
+            in_reactor(hold, of(f"tcp:{port}:interface=127.0.0.1"), reactor, workers)
 
 
 def test_a_port_that_somebody_shares_already_is_refused() -> None:
@@ -111,9 +116,7 @@ def test_a_port_that_somebody_shares_already_is_refused() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(CannotListenError):
-            in_reactor(
-                hold, Settings(), reactor, f"tcp:{other.getsockname()[1]}:interface=127.0.0.1", 2
-            )
+            in_reactor(hold, of(f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"), reactor, 2)
 
 
 def test_the_sockets_that_there_were_are_closed_when_one_cannot_listen(
@@ -130,14 +133,14 @@ def test_the_sockets_that_there_were_are_closed_when_one_cannot_listen(
 
     monkeypatch.setattr(StreamServerEndpoint, "_listening", listening)
     with pytest.raises(CannotListenError, match="no such luck"):
-        in_reactor(hold, Settings(), reactor, LOOPBACK, 3)
+        in_reactor(hold, of(LOOPBACK), reactor, 3)
     assert [each.fileno() for each in made] == [-1, -1, -1]
 
 
 @pytest.mark.parametrize("description", ["tcp:0", "haproxy:tcp:0", "tcp6:0"])
 def test_an_open_proxy_is_refused(description: str) -> None:
     with pytest.raises(ConfigError, match="open proxy"):
-        in_reactor(hold, Settings(), reactor, description, 2)
+        in_reactor(hold, of(description), reactor, 2)
 
 
 def test_one_that_only_its_socket_shows_to_be_open_is_refused_and_closed(
@@ -151,7 +154,7 @@ def test_one_that_only_its_socket_shows_to_be_open_is_refused_and_closed(
         given = Endpoint(succeed(port))
         monkeypatch.setattr(held_module, "make_endpoint", lambda *_: given)
         with pytest.raises(ConfigError, match="open proxy"):
-            in_reactor(hold, Settings(), reactor, "systemd:domain=INET:index=0", 2)
+            in_reactor(hold, of("systemd:domain=INET:index=0"), reactor, 2)
         assert not port.connected
 
 
@@ -186,14 +189,14 @@ def test_a_port_without_a_descriptor_cannot_be_shared(monkeypatch: pytest.Monkey
     port = Unshareable()
     monkeypatch.setattr(held_module, "make_endpoint", lambda *_: Endpoint(succeed(port)))
     with pytest.raises(ConfigError, match=r"cannot be shared among workers; use --workers 1"):
-        hold(Settings(), reactor, "other:", 2)
+        hold(of("other:"), reactor, 2)
     assert port.stopped
 
 
 def test_an_endpoint_that_takes_its_time_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_module, "make_endpoint", lambda *_: Endpoint(Deferred()))
     with pytest.raises(ConfigError, match="cannot be shared"):
-        hold(Settings(), reactor, "other:", 2)
+        hold(of("other:"), reactor, 2)
 
 
 @pytest.mark.parametrize("workers", [2, 3])
