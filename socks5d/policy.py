@@ -7,6 +7,7 @@ from attrs import evolve
 from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
 from socks5d.auth.gssapi import GSSAPIAuthenticator
 from socks5d.auth.gsscontext import Acceptor, NoCredentials
+from socks5d.auth.guessing import PATIENCE, Guessing
 from socks5d.config import Settings
 from socks5d.interfaces import USERID, IAuthenticator, IRuleset, ISessionObserver
 from socks5d.parameters import GSSAPIParameters, Limits, MessageProtection
@@ -77,12 +78,22 @@ def make_ruleset(settings: Settings) -> IRuleset:
     return Chain([*clients, denied, *settings.rulesets, allowed])
 
 
-def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator]:
+def make_guessing(settings: Settings, reactor: Any) -> Guessing:
+    """
+    @return: what all password authenticators share.
+    """
+    return Guessing(reactor, settings.limits.failures, settings.timeouts.decision * PATIENCE)
+
+
+def make_authenticators(
+    settings: Settings, reactor: Any, guessing: Guessing
+) -> list[IAuthenticator]:
     """
     Who is let in.  A way to authenticate shuts the ways without: with passwords or
     a plugin's method set up, SOCKS 5 without authentication, and SOCKS 4 unless
     user-ids are listed, are not served.
 
+    @param guessing: what L{make_guessing} gives.
     @raise ConfigError: when what is set up cannot be had here.
     """
     made = list(settings.authenticators)
@@ -92,7 +103,7 @@ def make_authenticators(settings: Settings, reactor: Any) -> list[IAuthenticator
                 settings.checkers,
                 reactor,
                 settings.timeouts.decision,
-                failures=settings.limits.failures,
+                guessing=guessing,
                 cache=settings.timeouts.login_cache,
             )
         )

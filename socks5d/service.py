@@ -19,7 +19,7 @@ from socks5d.listening import accepted_address, announce, cannot_start, complain
 from socks5d.memory import give_back
 from socks5d.net import available, faster
 from socks5d.net.poller import poller_of
-from socks5d.policy import make_authenticators, make_ruleset, within_descriptors
+from socks5d.policy import make_authenticators, make_guessing, make_ruleset, within_descriptors
 from socks5d.protocols import Capacity, SOCKSFactory
 from socks5d.protocols.ident import IdentLookups
 from socks5d.protocols.shares import IShares
@@ -88,7 +88,9 @@ class SOCKSService(Service):
             bind_ports=settings.bind_ports,
         )
         self._ruleset = make_ruleset(settings)
-        self._authenticators = make_authenticators(settings, reactor)
+        self._authenticators = make_authenticators(
+            settings, reactor, make_guessing(settings, reactor)
+        )
         self._announcing = endpoints is None
         if endpoints is None:
             endpoints = [faster(make_endpoint(settings, reactor, each)) for each in settings.listen]
