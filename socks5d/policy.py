@@ -9,6 +9,7 @@ from attrs import evolve
 from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
 from socks5d.auth.gssapi import GSSAPIAuthenticator
 from socks5d.auth.gsscontext import Acceptor, NoCredentials
+from socks5d.auth.guessing import PATIENCE, Guessing
 from socks5d.config import Serving, Settings
 from socks5d.interfaces import USERID, IAuthenticator, IRuleset, ISessionObserver
 from socks5d.parameters import GSSAPIParameters, Limits, MessageProtection
@@ -96,12 +97,20 @@ def make_ruleset(serving: Serving, clock: Callable[[], float] = time) -> IRulese
     return made[0] if len(made) == 1 else Chain(made)
 
 
-def make_authenticators(serving: Serving, reactor: Any) -> list[IAuthenticator]:
+def make_guessing(settings: Settings, reactor: Any) -> Guessing:
+    """
+    @return: what all password authenticators share.
+    """
+    return Guessing(reactor, settings.limits.failures, settings.timeouts.decision * PATIENCE)
+
+
+def make_authenticators(serving: Serving, reactor: Any, guessing: Guessing) -> list[IAuthenticator]:
     """
     Who is let in.  A way to authenticate shuts the ways without: with passwords or
     a plugin's method set up, SOCKS 5 without authentication, and SOCKS 4 unless
     user-ids are listed, are not served.
 
+    @param guessing: what L{make_guessing} gives.
     @raise ConfigError: when what is set up cannot be had here.
     """
     made = list(serving.authenticators)
@@ -111,7 +120,7 @@ def make_authenticators(serving: Serving, reactor: Any) -> list[IAuthenticator]:
                 serving.checkers,
                 reactor,
                 serving.timeouts.decision,
-                failures=limits.failures,
+                guessing=guessing,
                 cache=serving.timeouts.login_cache,
             )
         )

@@ -23,7 +23,7 @@ from socks5d.memory import give_back
 from socks5d.net import available, faster
 from socks5d.net.poller import poller_of
 from socks5d.parameters import Timeouts
-from socks5d.policy import make_authenticators, make_ruleset, within_descriptors
+from socks5d.policy import make_authenticators, make_guessing, make_ruleset, within_descriptors
 from socks5d.protocols import Capacity, SOCKSFactory
 from socks5d.protocols.ident import IdentLookups
 from socks5d.protocols.shares import IShares
@@ -91,6 +91,7 @@ class SOCKSService(Service):
             bind=settings.bind_address,
             bind_ports=settings.bind_ports,
         )
+        self._guessing = make_guessing(settings, reactor)
         self._announcing = endpoints is None
         listeners = settings.listeners
         problems = Problems()
@@ -142,8 +143,8 @@ class SOCKSService(Service):
         """Those listeners that have nothing of their own have the same, which may be large."""
         key = tuple(id(each) for each in serving(listener).values())
         if key not in self._policies:
-            made = make_ruleset(listener), make_authenticators(listener, self._reactor)
-            self._policies[key] = made
+            authenticators = make_authenticators(listener, self._reactor, self._guessing)
+            self._policies[key] = make_ruleset(listener), authenticators
         return self._policies[key]
 
     def privilegedStartService(self) -> None:

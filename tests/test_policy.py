@@ -19,6 +19,7 @@ from socks5d.parameters import Limits
 from socks5d.policy import (
     authenticates,
     make_authenticators,
+    make_guessing,
     make_observers,
     make_ruleset,
     make_rulesets,
@@ -80,7 +81,8 @@ def test_only_what_everybody_must_show_authenticates(settings: Settings, does: b
 def test_a_way_to_authenticate_shuts_the_ways_without(
     settings: Settings, methods: set[int]
 ) -> None:
-    made = make_authenticators(settings, MemoryReactorClock())
+    clock = MemoryReactorClock()
+    made = make_authenticators(settings, clock, make_guessing(settings, clock))
     assert {authenticator.method for authenticator in made} == methods
     assert offered(settings) == methods
 

@@ -9,6 +9,9 @@ from socks5d.auth.failures import Failures
 from socks5d.bounded import DeadlinePassed
 from socks5d.model import Client, client_key
 
+#: How much of the time of a login may be spent waiting for its turn.
+PATIENCE = 0.25
+
 
 class NotChecked(Exception):
     """An attempt is refused without being checked.  The text says why."""

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socks5d.auth.blocking import TooManyLogins, of_known
-from socks5d.auth.guessing import Guessing, NotChecked
+from socks5d.auth.guessing import PATIENCE, Guessing, NotChecked
 from socks5d.auth.logins import Logins
 from socks5d.bounded import Complaints, bounded
 from socks5d.escape import printable
@@ -92,22 +92,22 @@ class PasswordAuthenticator:
         clock: IReactorTime,
         seconds: float,
         *,
-        failures: int = Limits().failures,
+        guessing: Guessing | None = None,
         cache: float = 0.0,
     ) -> None:
         """
         @param checkers: at least one; each takes L{IUsernamePassword}.
-        @param seconds: how long a login may take: at most a quarter of it waiting for its
-            turn; of what is left each checker gets an equal part.
-        @param failures: those of a client address, or for a name, before the next attempt
-            has to wait.
+        @param seconds: how long a login may take, waiting for its turn included; of what is
+            left each checker gets an equal part.
+        @param guessing: what failed lately, for authenticators that share it; by default
+            one of this authenticator's, with a quarter of C{seconds} for patience.
         @param cache: for how long credentials that were right are taken without being
             checked, in seconds.
         """
         self._checkers = tuple(checkers)
         self._clock = clock
         self._seconds = seconds
-        self._guessing = Guessing(clock, failures, seconds / 4)
+        self._guessing = guessing or Guessing(clock, Limits().failures, seconds * PATIENCE)
         self._logins = Logins(clock, cache)
         self._complaints = Complaints(clock, self._log)
 

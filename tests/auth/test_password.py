@@ -22,6 +22,7 @@ from zope.interface.verify import verifyObject
 
 from socks5d.auth import PasswordAuthenticator
 from socks5d.auth.blocking import TooManyLogins, is_known
+from socks5d.auth.guessing import Guessing
 from socks5d.auth.password import UsernamePassword
 from socks5d.interfaces import IAuthenticator, INegotiation
 from socks5d.model import Authenticated, Client, Identity, More, NotAuthenticated
@@ -385,9 +386,14 @@ def logs_in(
     return said[0] if said else None
 
 
+def guarded(clock: Clock, free: int, *checkers: ICredentialsChecker) -> PasswordAuthenticator:
+    guessing = Guessing(clock, free, SECONDS / 4)
+    return PasswordAuthenticator(checkers, clock, SECONDS, guessing=guessing)
+
+
 def test_too_many_failures_are_not_checked(clock: Clock) -> None:
     checker = Counting()
-    authenticator = PasswordAuthenticator([checker], clock, SECONDS, failures=3)
+    authenticator = guarded(clock, 3, checker)
     for _ in range(3):
         assert logs_in(authenticator, WRONG).reason == "wrong username or password"
     assert logs_in(authenticator, WRONG) is None
@@ -405,7 +411,7 @@ def test_too_many_failures_are_not_checked(clock: Clock) -> None:
 
 def test_who_was_let_in_before_does_not_wait_for_those_who_guess(clock: Clock) -> None:
     checker = Counting()
-    authenticator = PasswordAuthenticator([checker], clock, SECONDS, failures=1)
+    authenticator = guarded(clock, 1, checker)
     assert isinstance(logs_in(authenticator), Authenticated)
     logs_in(authenticator, WRONG)
     assert logs_in(authenticator, WRONG) is None
@@ -414,9 +420,18 @@ def test_who_was_let_in_before_does_not_wait_for_those_who_guess(clock: Clock) -
     assert checker.checked == 4
 
 
+def test_what_fails_at_one_authenticator_counts_at_another(clock: Clock) -> None:
+    guessing = Guessing(clock, 1, SECONDS / 4)
+    one, other = (
+        PasswordAuthenticator([Counting()], clock, SECONDS, guessing=guessing) for _ in range(2)
+    )
+    assert isinstance(logs_in(one, WRONG), NotAuthenticated)
+    assert logs_in(other, WRONG) is None
+
+
 def test_a_password_that_was_right_once_is_checked_all_the_same(clock: Clock) -> None:
     checker = Counting()
-    authenticator = PasswordAuthenticator([checker], clock, SECONDS, failures=1)
+    authenticator = guarded(clock, 1, checker)
     assert isinstance(logs_in(authenticator), Authenticated)
     checker.password = b"changed"
     assert isinstance(logs_in(authenticator), NotAuthenticated)
@@ -440,21 +455,19 @@ def test_a_cached_login_is_not_checked_for_its_time(clock: Clock) -> None:
 
 
 def test_logins_beyond_what_can_be_checked_are_held_against_nobody(clock: Clock) -> None:
-    authenticator = PasswordAuthenticator([Checker(TooManyLogins())], clock, SECONDS, failures=1)
+    authenticator = guarded(clock, 1, Checker(TooManyLogins()))
     for _ in range(5):
         assert logs_in(authenticator).reason == "too many logins at once, not checked"
 
 
 def test_a_checker_that_fails_is_held_against_nobody(clock: Clock) -> None:
-    authenticator = PasswordAuthenticator([Checker(OSError())], clock, SECONDS, failures=1)
+    authenticator = guarded(clock, 1, Checker(OSError()))
     for _ in range(5):
         assert logs_in(authenticator).reason == "a credentials checker failed"
 
 
 def test_wrong_for_one_and_unknown_to_another_is_wrong(clock: Clock) -> None:
-    authenticator = PasswordAuthenticator(
-        [Checker(OSError()), Counting()], clock, SECONDS, failures=1
-    )
+    authenticator = guarded(clock, 1, Checker(OSError()), Counting())
     assert logs_in(authenticator, WRONG).reason == "wrong username or password"
     assert logs_in(authenticator, WRONG) is None
 

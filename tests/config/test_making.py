@@ -82,6 +82,7 @@ connect = 2.5
 bind = 2.7
 decision = 3
 ident = 3.5
+login_cache = 3.7
 idle = 4
 udp_idle = 4.5
 reassembly = 6
@@ -99,6 +100,9 @@ threads = 6
 attempts = 7
 pipes = 11
 associations = 8
+failures = 12
+logins = 13
+login_threads = 14
 destinations = 9
 idents = 10
 """
@@ -171,6 +175,7 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
         bind=2.7,
         decision=3,
         ident=3.5,
+        login_cache=3.7,
         idle=4,
         udp_idle=4.5,
         reassembly=6,
@@ -190,6 +195,9 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
         associations=8,
         destinations=9,
         idents=10,
+        failures=12,
+        logins=13,
+        login_threads=14,
     )
 
 
