@@ -107,7 +107,8 @@ def _canonical(host: str) -> IPAddress | str:
     try:
         return canonical(host)
     except NotAName as error:
-        raise ValueError(f"{host!r} is no address and no name: {error}") from None
+        remedy = "" if host.isascii() else "; write its form that begins with 'xn--'"
+        raise ValueError(f"{host!r} is no address and no name: {error}{remedy}") from None
 
 
 class _Hosts:

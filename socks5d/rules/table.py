@@ -36,7 +36,8 @@ depends on such is one that I{may} match.  Then:
   surely matches and denies everything (or before the end).  The address would be denied too.
 - Otherwise a permit that surely matches, with none before it but denies that may, permits as
   far as is known.
-- Otherwise there is no opinion.  Its terms are those of the first permit that may match.
+- Otherwise there is no opinion.  Its terms are those of the first rule that surely matches,
+  where that permits, or else of the first permit that may match.
 
 For a client alone no opinion takes the place of a permit.
 """
@@ -183,7 +184,8 @@ class RuleTable:
         if permitting := possible & self._permits:
             permit = _first(permitting)
             if permit < sure:
-                return self._undecided[permit], None
+                likely = sure if matching and not self._denies[sure] else permit
+                return self._undecided[likely], None
         return (self._decisions[sure], sure) if matching else (_NO_RULE, None)
 
 

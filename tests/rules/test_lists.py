@@ -64,7 +64,7 @@ def test_finding(host: str, found: str | None) -> None:
         ("10.0.0.1/8", "'10.0.0.1/8' has host bits set; write '10.0.0.0/8'"),
         ("10.0.0.0/33", "'10.0.0.0/33' is no CIDR and no IP address"),
         ("300.1.1.1", "'300.1.1.1' is no address and no name: malformed IPv4 address"),
-        ("b\u00e4r.example", "a name has ASCII letters only"),
+        ("b\u00e4r.example", "ASCII letters only; write its form that begins with 'xn--'"),
         ("a b", "a label is malformed"),
         ("*", "'*' is everything, which needs no list"),
         ("a.example:80", "'a.example:80' has a port"),

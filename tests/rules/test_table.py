@@ -446,16 +446,20 @@ def test_an_association_is_refused_where_no_datagram_could_be_sent() -> None:
     assert decided(table(permit(ports=((53, 53),)), deny()), asking) == (NO_OPINION, "")
 
 
-def test_the_terms_of_an_association_are_those_of_the_first_permit_that_may_match() -> None:
+def test_the_terms_of_an_association_are_those_of_the_permit_that_most_will_have() -> None:
     asking = Request(CLIENT, "5", 0, command=Command.UDP_ASSOCIATE)
     first, second = Terms(udp_idle=10), Terms(udp_idle=20)
     made = table(
         permit(client=nets("10.0.0.0/8"), terms=Terms(udp_idle=5)),
         deny("10.0.0.1"),
         permit("10.0.0.0/8", terms=first),
-        permit(terms=second),
+        permit("11.0.0.0/8", terms=second),
+        deny(),
     )
     assert made.decide(asking).terms == first
+    made = table(permit("10.0.0.0/8", terms=first), permit(terms=second))
+    assert decided(made, asking) == (NO_OPINION, "")
+    assert made.decide(asking).terms == second
     assert table(deny("10.0.0.1"), permit(terms=second)).decide(asking).terms == second
 
 

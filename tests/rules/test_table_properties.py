@@ -14,14 +14,14 @@ def answer(rules: list[Rule], request: Request, now: float) -> Answer:
     return Answer(found.decision.verdict, found.rule, found.decision.by_address)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(tables(), requests(), MOMENTS)
 def test_as_the_reference(rules: list[Rule], request: Request, now: int) -> None:
     for each in (*stages(request), request):
         assert answer(rules, each, now) == reference(rules, each, now)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(tables(), requests(), MOMENTS)
 def test_what_is_denied_early_would_be_denied_in_the_end(
     rules: list[Rule], request: Request, now: int
@@ -31,7 +31,7 @@ def test_what_is_denied_early_would_be_denied_in_the_end(
         assert table.decide(request).verdict is Verdict.DENY
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(tables(), requests(), MOMENTS)
 def test_explained_as_decided(rules: list[Rule], request: Request, now: int) -> None:
     table = RuleTable(rules, lambda: now)
@@ -52,7 +52,7 @@ def test_explained_as_decided(rules: list[Rule], request: Request, now: int) -> 
         assert decision.terms == explanation.rule.terms
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(tables(), requests(), MOMENTS)
 def test_a_name_gives_an_address_no_more_than_a_permit_of_the_name(
     rules: list[Rule], request: Request, now: int
