@@ -56,14 +56,19 @@ class FastRelay(IdleWatch):
         self._ended = ended
         self.over = False
         self.end = ""
-        up, down = FastDirection(self), FastDirection(self)
-        self.up, self.down = up, down
+        self.up, self.down = up, down = self.directions()
         up.source, up.readable, down.rest = client.take_over(up)
         down.source, down.readable, up.rest = origin.take_over(down)
         up.sink, down.sink = down.source, up.source
         # What has been told of them already may have been an end.
         up.ending, down.ending = up.readable, down.readable
         super().__init__(clock, idle, self.poller.deadlines)
+
+    def directions(self) -> tuple[FastDirection, FastDirection]:
+        """
+        @return: what moves octets from the client, and to it.
+        """
+        return FastDirection(self), FastDirection(self)
 
     def idled(self) -> None:
         """See L{IdleWatch}."""
