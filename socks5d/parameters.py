@@ -153,6 +153,18 @@ class Limits:
     @ivar destinations: addresses of one association that are remembered, and as many
         names; what is sent to one more makes it forget the oldest.
     @ivar idents: questions to the identd of one client address at once; more wait.
+    @ivar client_sessions: sessions of one client at once; 0 for any number.  A client is an
+        address, or those that begin alike: C{associations}, C{idents} and names that are
+        being resolved are counted by it too.
+    @ivar client_ipv4: bits of an IPv4 address that tell clients apart.
+    @ivar client_ipv6: bits of an IPv6 address that do.
+    @ivar identity_sessions: sessions of one identity at once, those of nobody in particular
+        aside; 0 for any number.
+    @ivar session_rate: new sessions of one client in a second; 0 for any number.
+    @ivar session_burst: those that may begin together, after a rest.
+    @ivar rate: octets a second of one session, each way; 0 for as many as can be.
+    @ivar identity_rate: octets a second of all sessions of one identity together, each way;
+        0 for as many as can be.
     """
 
     sessions: int = field(default=0, validator=ge(0))
@@ -166,6 +178,14 @@ class Limits:
     associations: int = field(default=64, validator=ge(1))
     destinations: int = field(default=256, validator=ge(1))
     idents: int = field(default=4, validator=ge(1))
+    client_sessions: int = field(default=0, validator=ge(0))
+    client_ipv4: int = field(default=32, validator=[ge(0), le(32)])
+    client_ipv6: int = field(default=64, validator=[ge(0), le(128)])
+    identity_sessions: int = field(default=0, validator=ge(0))
+    session_rate: int = field(default=0, validator=ge(0))
+    session_burst: int = field(default=20, validator=ge(1))
+    rate: int = field(default=0, validator=ge(0))
+    identity_rate: int = field(default=0, validator=ge(0))
 
 
 @frozen(slots=True)

@@ -14,6 +14,7 @@ from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.config import Settings
 from socks5d.egress import DirectEgress, is_own
 from socks5d.interfaces import ISessionObserver
+from socks5d.limits.limiter import Counting, Limiter
 from socks5d.listening import accepted_address, announce, cannot_start, complain, make_endpoint
 from socks5d.memory import give_back
 from socks5d.net import available, faster
@@ -21,7 +22,6 @@ from socks5d.net.poller import poller_of
 from socks5d.policy import make_authenticators, make_ruleset, within_descriptors
 from socks5d.protocols import Capacity, SOCKSFactory
 from socks5d.protocols.ident import IdentLookups
-from socks5d.protocols.shares import IShares
 from socks5d.rules import Protection
 from socks5d.signals import fail_in_order
 from socks5d.values import ConfigError
@@ -47,15 +47,15 @@ class SOCKSService(Service):
         reactor: Any,
         observers: Iterable[ISessionObserver] = (),
         *,
-        associations: IShares | None = None,
+        counting: Counting | None = None,
         endpoints: Sequence[IStreamServerEndpoint] | None = None,
     ) -> None:
         """
         @param settings: what to do.
         @param reactor: the reactor to run on.
         @param observers: are told of every session.
-        @param associations: counts clients' UDP associations, where that is not done here
-            alone.
+        @param counting: finds what counts what clients and identities have, where that is
+            not done here alone.
         @param endpoints: where to listen, in the place of making them; one for each
             C{settings.listen}.  Nothing is said about them then.
         @raise ConfigError: for settings that do not go together, or not here.
@@ -65,7 +65,8 @@ class SOCKSService(Service):
         self._reactor = reactor
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = within_descriptors(settings.limits, descriptors)
-        self.capacity = Capacity(limits.sessions, reactor, limits, associations, give_back)
+        self.capacity = Capacity(limits.sessions, reactor, limits, give_back)
+        self._limiter = Limiter(limits, reactor, counting)
         if available(reactor):
             poller_of(reactor).pipes.limit = limits.pipes
         self._ident_lookups = IdentLookups(
@@ -73,6 +74,7 @@ class SOCKSService(Service):
             port=settings.ident_port,
             seconds=settings.timeouts.ident,
             at_once=limits.idents,
+            clients=self._limiter.clients,
         )
         self.ports: list[IListeningPort] = []
         self._listening = False
@@ -108,6 +110,7 @@ class SOCKSService(Service):
                 timeouts=settings.timeouts,
                 limits=settings.limits,
                 capacity=self.capacity,
+                limiter=self._limiter,
                 listener=listener,
                 strangers=settings.strangers,
                 commands=settings.commands,

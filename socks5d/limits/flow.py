@@ -133,6 +133,12 @@ class Flow:
             self._deadline.cancel()
             self._deadline = None
 
+    def seconds_until_full(self) -> float:
+        """
+        @return: when nothing will be left of what went, in seconds from now.
+        """
+        return self._bucket.seconds_until(self._bucket.burst, self._clock.seconds())
+
     def _take_back(self, pace: "Pace") -> None:
         credit = self._credits.pop(pace, 0.0)
         if credit > 0:

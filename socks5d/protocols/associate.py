@@ -55,15 +55,15 @@ async def associate(
     if client is None or local is None or isinstance(local.host, bytes):
         raise Refusal(Outcome.FAILED, "the client has no address that it could send from")
     session.rule = (await judge(session, session.request(port=0))).rule
-    associations = server.capacity.associations
-    if not await _counted(session, client):
+    associations, key = server.limiter.associations, server.limiter.clients.key(client)
+    if not await _counted(session, key):
         raise Refusal(Outcome.FAILED, "the client has as many associations as it may")
     if not server.capacity.enter():
-        associations.give_back(client)
+        associations.give_back(key)
         raise Refusal(Outcome.FAILED, "no room for the sockets of an association")
 
     def give_back() -> None:
-        associations.give_back(client)
+        associations.give_back(key)
         server.capacity.leave()
 
     def over() -> None:
@@ -92,6 +92,7 @@ async def associate(
             open_socket=destinations.open_socket,
             broken=destinations.blame,
             ended=over,
+            paces=session.paces(),
         )
     except OSError as error:
         give_back()
@@ -101,13 +102,14 @@ async def associate(
     return association, Address(local.host if told.is_unspecified else told, where.port)
 
 
-async def _counted(session: Session, client: IPAddress) -> bool:
+async def _counted(session: Session, key: str) -> bool:
     """
+    @param key: the client's.
     @return: whether the client may have one association more, which then counts.
     @raise Refusal: when nobody says.
     """
     server = session.server
-    taking = server.capacity.associations.take(client)
+    taking = server.limiter.associations.take(key)
     if not isinstance(taking, Deferred):
         return taking
     try:

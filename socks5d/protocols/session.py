@@ -4,8 +4,12 @@ from collections.abc import Callable
 from itertools import count
 from time import time
 
+from twisted.internet.defer import Deferred
+
 from socks5d.deadlines import Deadline
 from socks5d.escape import printable
+from socks5d.limits.flow import Paces
+from socks5d.limits.holding import Holding
 from socks5d.model import (
     ANONYMOUS,
     Client,
@@ -37,6 +41,11 @@ class Session:
     @ivar client: who connected.
     @ivar name: the canonical name asked for, once there is one.
     @ivar outcome: how the request ended; None while it has not.
+    @ivar rate: octets a second that it may relay, each way; 0 for as many as can be.  What is
+        set before the request is granted holds.
+    @ivar excess: the limit of its client that it is over, "" for none; a Deferred of it while
+        somebody else counts.
+    @ivar holding: what it has of what is counted, if anything.
     """
 
     __slots__ = (
@@ -50,7 +59,9 @@ class Session:
         "command",
         "dropped",
         "end",
+        "excess",
         "handshake",
+        "holding",
         "id",
         "ident",
         "identity",
@@ -58,6 +69,7 @@ class Session:
         "name",
         "outcome",
         "port",
+        "rate",
         "received",
         "refused",
         "rule",
@@ -96,6 +108,9 @@ class Session:
         self.sent = 0
         self.dropped = 0
         self.refused = ""
+        self.rate = server.limits.rate
+        self.excess: str | Deferred[str] = ""
+        self.holding: Holding | None = None
 
     def deadline(self, seconds: float, late: Callable[[], None]) -> None:
         """
@@ -133,6 +148,34 @@ class Session:
             self.client = Client(None, 0, near, self.server.listener)
         else:
             self.client = Client(far.host, far.port, near, self.server.listener)
+
+    def enter(self) -> None:
+        """Count it as its client's, now that it is known who that is."""
+        limiter = self.server.limiter
+        if limiter.limits_clients:
+            self.excess = limiter.admit_client(self.client, self._hold())
+
+    def admit_identity(self) -> str | Deferred[str]:
+        """
+        Count it as its identity's, now that it is known who that is.
+
+        @return: the limit that is in the way, "" for none.
+        """
+        return self.server.limiter.admit_identity(self.identity, self._hold())
+
+    def paces(self) -> Paces | None:
+        """
+        @return: how fast it may go, from the client and to it; None for as fast as can be.
+        """
+        limiter = self.server.limiter
+        if not self.rate and not limiter.paces_identities:
+            return None
+        return limiter.paces(self.rate, self.identity, self._hold())
+
+    def _hold(self) -> Holding:
+        if self.holding is None:
+            self.holding = Holding()
+        return self.holding
 
     def request(
         self,
@@ -177,6 +220,8 @@ class Session:
     def closed(self) -> None:
         """The session is over: nothing of it is left."""
         self.no_deadline()
+        if self.holding is not None:
+            self.holding.give_back()
         self.server.ended(self._record)
 
     def _record(self) -> Record:

@@ -5,6 +5,7 @@ from functools import partial
 from twisted.python.failure import Failure
 
 from socks5d.interfaces import IAuthenticator, INegotiation
+from socks5d.limits.limiter import UNCOUNTED
 from socks5d.model import (
     Authenticated,
     Command,
@@ -73,8 +74,29 @@ class SOCKSv5(SOCKSProtocol):
             self._admit(authenticator)
 
     def _admit(self, authenticator: IAuthenticator) -> None:
-        """A client that no rule will let through gets no chance to try passwords."""
+        """
+        A client that is over a limit, or that no rule will let through, gets no chance to
+        try passwords.
+        """
+        session = self.session
+        if not session.excess:
+            self._judge(authenticator)
+            return
 
+        def told(excess: str) -> None:
+            session.excess = excess
+            if excess:
+                self.close(_NO_METHOD, Outcome.DENIED, excess)
+            else:
+                self._judge(authenticator)
+
+        def failed(failure: Failure) -> None:
+            session.server.blame(failure, "a client's sessions could not be counted in time")
+            self.close(_NO_METHOD, Outcome.DENIED, UNCOUNTED)
+
+        self.ask(told, failed, lambda: session.excess)
+
+    def _judge(self, authenticator: IAuthenticator) -> None:
         def judged(decision: Decision) -> None:
             if decision.verdict is Verdict.DENY:
                 self.close(_NO_METHOD, Outcome.DENIED, decision.rule)

@@ -110,7 +110,7 @@ class WorkerProcess:
             settings,
             reactor,
             make_observers(settings, self._access_log),
-            associations=ParentShares(self._channel, "associations"),
+            counting=partial(ParentShares, self._channel),
             endpoints=[
                 inherited_endpoint(settings, reactor, each, partial(self._take, index))
                 for index, each in enumerate(settings.listen)

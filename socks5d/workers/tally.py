@@ -12,8 +12,6 @@ from twisted.internet.defer import Deferred
 from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 
-from socks5d.protocols.shares import client_key
-from socks5d.wire.address import IPAddress
 from socks5d.workers.channel import GiveBack, Take
 
 
@@ -66,7 +64,7 @@ class Tally:
 
 
 class ParentShares:
-    """One kind, as L{IShares<socks5d.protocols.shares.IShares>}."""
+    """One kind, as L{IShares<socks5d.limits.shares.IShares>}."""
 
     def __init__(self, channel: AMP, kind: str) -> None:
         """
@@ -75,7 +73,7 @@ class ParentShares:
         self._channel = channel
         self._kind = kind
 
-    def take(self, address: IPAddress) -> Deferred[bool]:
+    def take(self, key: str) -> Deferred[bool]:
         """See L{IShares}.  Fails when the parent is gone."""
         given_up = False
 
@@ -90,23 +88,16 @@ class ParentShares:
                 taken.callback(answer["granted"])
             elif answer["granted"]:
                 # Nobody wants it any more.
-                self.give_back(address)
+                self.give_back(key)
 
         def failed(failure: Failure) -> None:
             if not given_up:
                 taken.errback(failure)
 
-        asking: Deferred[dict[str, bool]] = self._channel.callRemote(
-            Take, kind=self._kind, key=_key(address)
-        )
+        asking: Deferred[dict[str, bool]] = self._channel.callRemote(Take, kind=self._kind, key=key)
         asking.addCallbacks(answered, failed)
         return taken
 
-    def give_back(self, address: IPAddress) -> None:
+    def give_back(self, key: str) -> None:
         """See L{IShares}."""
-        self._channel.callRemote(GiveBack, kind=self._kind, key=_key(address))
-
-
-def _key(address: IPAddress) -> str:
-    version, number = client_key(address)
-    return f"{version}/{number:x}"
+        self._channel.callRemote(GiveBack, kind=self._kind, key=key)

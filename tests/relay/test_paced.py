@@ -186,6 +186,8 @@ class Paced(Between):
             client, origin, scene.reactor, IDLE_SECONDS, self._end, paces(scene.reactor, rate)
         )
         self.sockets = [self.relay.up.source, self.relay.down.source]
+        for each in self.sockets:
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self.relay.start()
 
     def flood(self, seconds: float, chunk: bytes = bytes(1 << 18)) -> tuple[int, int]:
