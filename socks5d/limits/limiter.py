@@ -128,7 +128,7 @@ class Limiter:
                 rest = kinds[number + 1 :]
                 return Deferred.fromCoroutine(self._admit_later(taking, kind, rest, key, holding))
             if not taking:
-                return self._over(kind, key)
+                return self.over(kind, key)
         return ""
 
     async def _admit_later(
@@ -136,7 +136,7 @@ class Limiter:
     ) -> str:
         try:
             if not await taking:
-                return self._over(kind, key)
+                return self.over(kind, key)
         except CancelledError:
             raise
         except Exception:  # noqa: BLE001 (what counts may be gone)
@@ -145,7 +145,12 @@ class Limiter:
         answer = self._admit(rest, key, holding)
         return answer if isinstance(answer, str) else await answer
 
-    def _over(self, kind: str, key: str) -> str:
+    def over(self, kind: str, key: str) -> str:
+        """
+        Say that a key would have one too many of a kind.
+
+        @return: in words.
+        """
         what = self._words[kind] + key
         if self._excesses is not None:
             self._excesses.tell(what)

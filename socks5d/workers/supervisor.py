@@ -18,8 +18,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socks5d.config import Settings
+from socks5d.limits.excess import Excesses
+from socks5d.limits.limiter import ASSOCIATIONS, CLIENT_SESSIONS, IDENTITY_SESSIONS, words
+from socks5d.limits.starts import Starts
 from socks5d.listening import cannot_start, complain
 from socks5d.net.ours import ROW
+from socks5d.parameters import Limits
 from socks5d.service import SOCKSService
 from socks5d.sessionlog import AccessLog
 from socks5d.signals import fail_in_order
@@ -76,7 +80,7 @@ class Supervisor(Service):
         self._items = items
         self._reactor = reactor
         self._access_log = access_log
-        self._tally = Tally({"associations": settings.limits.associations})
+        self._tally = _tally(settings.limits, reactor, self._log)
         self._listeners: list[HeldListener] = []
         self._count = 0
         self._useless = self._last_useless = 0
@@ -321,6 +325,21 @@ class Supervisor(Service):
         listeners, self._listeners = self._listeners, []
         for held in listeners:
             held.stopListening()
+
+
+def _tally(limits: Limits, reactor: Any, log: Logger) -> Tally:
+    """What counts for all workers, and tells who is over a limit."""
+    begins, excesses = words(limits), Excesses(reactor, log)
+    rate, burst = limits.session_rate, limits.session_burst
+    return Tally(
+        {
+            ASSOCIATIONS: limits.associations,
+            CLIENT_SESSIONS: limits.client_sessions,
+            IDENTITY_SESSIONS: limits.identity_sessions,
+        },
+        Starts(reactor, rate, burst) if rate else None,
+        lambda kind, key: excesses.tell(begins.get(kind, f"limit: {kind} of ") + key),
+    )
 
 
 def _own_name() -> str:

@@ -6,23 +6,38 @@ The parent keeps them (L{Tally}); to a worker they look like its own
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 
+from socks5d.limits.limiter import STARTS
+from socks5d.limits.starts import Starts
 from socks5d.workers.channel import GiveBack, Take
+
+
+def _nobody(kind: str, key: str) -> None:
+    """Nobody wants to know."""
 
 
 class Tally:
     """Who holds how many of what."""
 
-    def __init__(self, limits: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        limits: Mapping[str, int],
+        starts: Starts | None = None,
+        over: Callable[[str, str], object] = _nobody,
+    ) -> None:
         """
         @param limits: how many of each kind one key may have.
+        @param starts: counts what begins, and is not given back.
+        @param over: is told the kind and the key of each one too many.
         """
         self._limits = limits
+        self._starts = starts
+        self._over = over
         self._used: Counter[tuple[str, str]] = Counter()
         self._held: dict[int, Counter[tuple[str, str]]] = {}
 
@@ -31,6 +46,15 @@ class Tally:
         @param holder: the worker that asks.
         @return: whether there is one more, which is then counted.
         """
+        if kind == STARTS and self._starts is not None:
+            granted = self._starts.take(key)
+        else:
+            granted = self._take(holder, kind, key)
+        if not granted:
+            self._over(kind, key)
+        return granted
+
+    def _take(self, holder: int, kind: str, key: str) -> bool:
         if self._used[kind, key] >= self._limits.get(kind, 0):
             if not self._used[kind, key]:
                 del self._used[kind, key]

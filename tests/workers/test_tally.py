@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent
 from twisted.protocols.amp import AMP, CommandLocator
 from twisted.python.failure import Failure
 
+from socks5d.limits.limiter import STARTS
+from socks5d.limits.starts import Starts
 from socks5d.workers.channel import Channel, GiveBack, Take
 from socks5d.workers.tally import ParentShares, Tally
 
@@ -65,6 +68,29 @@ TestTallies = Tallies.TestCase
 
 def test_of_what_has_no_limit_there_is_none() -> None:
     assert not Tally({}).take(1, "associations", "4/1")
+
+
+def test_what_begins_is_counted_for_all_and_not_given_back() -> None:
+    clock = Clock()
+    tally = Tally({}, Starts(clock, 1, 2))
+    assert [tally.take(holder, STARTS, ANN) for holder in (1, 2, 3)] == [True, True, False]
+    tally.give_back(1, STARTS, ANN)
+    tally.forget(1)
+    assert not tally.take(2, STARTS, ANN)
+    clock.advance(1)
+    assert tally.take(2, STARTS, ANN)
+
+
+def test_each_one_too_many_is_told() -> None:
+    told: list[tuple[str, str]] = []
+    starts = Starts(Clock(), 1, 1)
+    tally = Tally({"associations": 1}, starts, lambda kind, key: told.append((kind, key)))
+    for holder in (1, 2, 3):
+        tally.take(holder, "associations", ANN)
+    assert told == [("associations", ANN)] * 2
+    tally.take(1, STARTS, BOB)
+    tally.take(2, STARTS, BOB)
+    assert told[2:] == [(STARTS, BOB)]
 
 
 # By AMP.

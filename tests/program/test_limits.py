@@ -1,0 +1,217 @@
+"""What clients and identities may have, by the real twistd, of one process and of several."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from socks5d.wire import socks5
+from tests.program.launching import REACH_LOOPBACK, twistd_in
+from tests.program.test_workers import Workers, until
+from tests.support import client
+from tests.support.datagrams import Associated, echoing
+from tests.support.origins import echo, origin, receive_exactly
+from tests.support.running import PATIENCE, Address
+from tests.support.twistd import Twistd
+
+HERE = "127.0.0.1"
+PROCESSES = pytest.mark.parametrize("count", [1, 2])
+
+
+@contextmanager
+def limited(
+    folder: Path, count: int, content: str, *arguments: str
+) -> Iterator[tuple[Twistd, Address]]:
+    """A server with such a file, of so many processes."""
+    config = folder / "socks5d.toml"
+    config.write_text(content)
+    options = ("--listen", "tcp:0:interface=127.0.0.1", *REACH_LOOPBACK, "--config", str(config))
+    with twistd_in(folder, *options, "--workers", str(count), *arguments) as server:
+        children: list[int] = []
+        running = Workers(server, count)
+        address = server.address()
+        try:
+            if count > 1:
+                running.all_serve()
+            yield server, address
+        finally:
+            if count > 1 and server.process.poll() is None:
+                children = running.children()
+                server.process.kill()
+            for pid in children:
+                running.waits_for_gone(pid)
+
+
+@pytest.fixture
+def passwords(tmp_path: Path) -> Sequence[str]:
+    """Two that are let in."""
+    file = tmp_path / "passwords"
+    file.write_text("ann:secret\nbob:secret\n")
+    return ("--auth", f"file:{file}")
+
+
+def log_in(server: Address, name: bytes) -> socket.socket:
+    connection = client.dial(server)
+    assert client.greet(connection, b"\x02") == 2
+    assert client.log_in(connection, name, b"secret") == 0
+    return connection
+
+
+def code_for(connection: socket.socket, where: Address) -> int:
+    return client.request5(connection, client.destination(*where)).code
+
+
+def lines(server: Twistd, what: str) -> list[str]:
+    return [line for line in server.lines if what in line and "session=" not in line]
+
+
+@PROCESSES
+def test_a_client_has_so_many_sessions(tmp_path: Path, count: int) -> None:
+    with (
+        limited(tmp_path, count, "[limits]\nclient_sessions = 4\n") as (server, address),
+        origin(echo) as here,
+        ExitStack() as stack,
+    ):
+        codes = []
+        for _ in range(12):
+            connection, reply = client.connect5(address, *here)
+            stack.enter_context(connection)
+            codes.append(reply.code)
+        assert codes == [socks5.SUCCEEDED] * 4 + [socks5.NOT_ALLOWED] * 8
+        stack.close()
+
+        def served() -> bool:
+            connection, reply = client.connect5(address, *here)
+            connection.close()
+            return reply.code == socks5.SUCCEEDED
+
+        until(served)
+        server.wait_for(f'rule="limit: 4 sessions of {HERE}"')
+        assert len(lines(server, f"limit: 4 sessions of {HERE}: over it")) == 1
+
+
+def test_the_sessions_of_a_dead_worker_are_had_again(tmp_path: Path) -> None:
+    with (
+        limited(tmp_path, 2, "[limits]\nclient_sessions = 2\n") as (server, address),
+        origin(echo) as here,
+        ExitStack() as stack,
+    ):
+        for _ in range(2):
+            connection, reply = client.connect5(address, *here)
+            stack.enter_context(connection)
+            assert reply.code == socks5.SUCCEEDED
+        for pid in Workers(server, 2).serving().values():
+            os.kill(pid, signal.SIGKILL)
+
+        def served() -> bool:
+            try:
+                connection, reply = client.connect5(address, *here)
+            except OSError:
+                return False
+            connection.close()
+            return reply.code == socks5.SUCCEEDED
+
+        until(served)
+
+
+@PROCESSES
+def test_a_client_begins_so_many_in_a_second(tmp_path: Path, count: int) -> None:
+    content = "[limits]\nsession_rate = 1\nsession_burst = 5\n"
+    with limited(tmp_path, count, content) as (server, address), origin(echo) as here:
+        codes = []
+        for _ in range(20):
+            connection, reply = client.connect5(address, *here)
+            connection.close()
+            codes.append(reply.code)
+        assert codes[:5] == [socks5.SUCCEEDED] * 5
+        assert codes.count(socks5.NOT_ALLOWED) >= 10
+        what = f"limit: 1 new sessions per second of {HERE}"
+        server.wait_for(f'rule="{what}"')
+        assert len(lines(server, f"{what}: over it")) == 1
+
+
+@PROCESSES
+def test_an_identity_has_so_many_sessions(
+    tmp_path: Path, count: int, passwords: Sequence[str]
+) -> None:
+    content = "[limits]\nidentity_sessions = 3\n"
+    with (
+        limited(tmp_path, count, content, *passwords) as (server, address),
+        origin(echo) as here,
+        ExitStack() as stack,
+    ):
+        codes: dict[bytes, list[int]] = {b"ann": [], b"bob": []}
+        for name in [b"ann"] * 8 + [b"bob"] * 4:
+            connection = stack.enter_context(log_in(address, name))
+            codes[name].append(code_for(connection, here))
+        assert codes[b"ann"] == [socks5.SUCCEEDED] * 3 + [socks5.NOT_ALLOWED] * 5
+        assert codes[b"bob"] == [socks5.SUCCEEDED] * 3 + [socks5.NOT_ALLOWED]
+        server.wait_for("limit: 3 sessions of password:bob: over it")
+
+
+# Octets in a second.
+
+
+def sending(size: int) -> Callable[[socket.socket], None]:
+    return lambda connection: connection.sendall(bytes(size))
+
+
+def together(count: int, one: Callable[[], None]) -> float:
+    """So many at once; gives how long all of them take."""
+    problems: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            one()
+        except BaseException as problem:  # noqa: BLE001 (told at the end)
+            problems.append(problem)
+
+    threads = [threading.Thread(target=guarded) for _ in range(count)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert problems == []
+    return time.monotonic() - began
+
+
+@PROCESSES
+def test_each_session_has_its_rate(tmp_path: Path, count: int) -> None:
+    size = 1_000_000
+    with (
+        limited(tmp_path, count, f"[limits]\nrate = {size}\n") as (_, address),
+        origin(sending(size)) as here,
+    ):
+
+        def one() -> None:
+            connection, reply = client.connect5(address, *here)
+            with connection:
+                assert reply.code == socks5.SUCCEEDED
+                assert len(receive_exactly(connection, size)) == size
+
+        # All but a burst takes its time, and none has to wait for the others.
+        assert 0.6 < together(4, one) < 3
+
+
+def test_datagrams_have_a_rate(tmp_path: Path) -> None:
+    with limited(tmp_path, 1, "[limits]\nrate = 20000\n") as (server, address):
+        with echoing() as there, Associated(address) as association:
+            assert association.ask(*there, b"first") == b"first"
+            for _ in range(100):
+                association.send(*there, bytes(1000))
+            association.socket.settimeout(0.5)
+            answers = 0
+            with pytest.raises(TimeoutError):
+                while True:
+                    association.receive()
+                    answers += 1
+        assert 1 <= answers < 20
+        match = server.wait_for(r"dropped=(\d+)")
+        assert int(match[1]) > 80
