@@ -14,7 +14,7 @@ from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.config import Settings
 from socks5d.egress import DirectEgress, is_own
 from socks5d.interfaces import ISessionObserver
-from socks5d.limits.limiter import Counting, Limiter
+from socks5d.limits.limiter import IElsewhere, Limiter
 from socks5d.listening import accepted_address, announce, cannot_start, complain, make_endpoint
 from socks5d.memory import give_back
 from socks5d.net import available, faster
@@ -47,14 +47,14 @@ class SOCKSService(Service):
         reactor: Any,
         observers: Iterable[ISessionObserver] = (),
         *,
-        counting: Counting | None = None,
+        elsewhere: IElsewhere | None = None,
         endpoints: Sequence[IStreamServerEndpoint] | None = None,
     ) -> None:
         """
         @param settings: what to do.
         @param reactor: the reactor to run on.
         @param observers: are told of every session.
-        @param counting: finds what counts what clients and identities have, where that is
+        @param elsewhere: where what clients and identities have is counted, where that is
             not done here alone.
         @param endpoints: where to listen, in the place of making them; one for each
             C{settings.listen}.  Nothing is said about them then.
@@ -66,7 +66,7 @@ class SOCKSService(Service):
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = within_descriptors(settings.limits, descriptors)
         self.capacity = Capacity(limits.sessions, reactor, limits, give_back)
-        self._limiter = Limiter(limits, reactor, counting)
+        self._limiter = Limiter(limits, reactor, elsewhere)
         if available(reactor):
             poller_of(reactor).pipes.limit = limits.pipes
         self._ident_lookups = IdentLookups(

@@ -1,9 +1,15 @@
 """A token bucket: values in, values out; the time comes from whoever asks."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+#: Keys that are told apart; one more, and the one that came first is forgotten.
+KEYS: Final = 1 << 16
 
 #: Parts of a token that arithmetic may lose.
 _GRAIN: Final = 1e-9
+
+B = TypeVar("B", bound="TokenBucket")
 
 
 class TokenBucket:
@@ -64,3 +70,38 @@ class TokenBucket:
     def is_full(self, now: float) -> bool:
         """Whether it is as at its beginning, so that it need not be remembered."""
         return self.level(now) >= self.burst
+
+
+class Buckets(Generic[B]):
+    """A bucket for each key.  One that is full is not remembered for long."""
+
+    def __init__(self, make: Callable[[float], B]) -> None:
+        """
+        @param make: makes one, given the time.
+        """
+        self._make = make
+        self._buckets: dict[str, B] = {}
+        self._look_at = 256
+
+    def __len__(self) -> int:
+        """How many are remembered."""
+        return len(self._buckets)
+
+    def of(self, key: str, now: float) -> B:
+        """
+        @return: the key's.
+        """
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            if len(self._buckets) >= self._look_at:
+                self._forget(now)
+            self._buckets[key] = bucket = self._make(now)
+        return bucket
+
+    def _forget(self, now: float) -> None:
+        for key in [key for key, bucket in self._buckets.items() if bucket.is_full(now)]:
+            del self._buckets[key]
+        while len(self._buckets) >= KEYS:
+            del self._buckets[next(iter(self._buckets))]
+        # Looked through again when there are twice as many, so that it costs each but little.
+        self._look_at = min(max(2 * len(self._buckets), 256), KEYS)

@@ -11,7 +11,6 @@ them all.
 Datagrams do not wait: L{Pace.admits} says whether one may go; where not, it is dropped.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Final
 from typing import Protocol as Shape
 from weakref import WeakKeyDictionary
@@ -21,6 +20,7 @@ from twisted.logger import Logger
 
 from socks5d.deadlines import Deadline, Deadlines
 from socks5d.limits.bucket import TokenBucket
+from socks5d.limits.pace import Pace
 
 #: What may go at once after a rest, in seconds of the rate.
 BURST: Final = 0.25
@@ -43,51 +43,39 @@ def turns_of(clock: IReactorTime) -> Deadlines:
     return found
 
 
-class IFlow(Shape):
-    """What a pace asks of a flow."""
+class IBucket(Shape):
+    """Where the octets of a flow are."""
 
-    def level(self, pace: "Pace") -> int:
+    def level(self, now: float) -> float:
         """
-        @return: octets that may go now.
-        """
-
-    def spend(self, pace: "Pace", count: int) -> None:
-        """
-        @param count: octets that went.
+        @return: octets that there are; less than 0 where more was spent.
         """
 
-    def admits(self, pace: "Pace", count: int) -> bool:
+    def spend(self, count: float, now: float) -> None:
         """
-        @return: whether a datagram of so many octets may go; nothing is spent.
+        @param count: octets that are spent, whether they are there or not.
         """
 
-    def wait(self, pace: "Pace") -> None:
-        """Call L{Pace.turn} when something may go, for which it may be that nothing comes."""
 
-    def leave(self, pace: "Pace") -> None:
-        """It waits no more, and asks no more."""
-
-
-class Flow:
-    """So many octets a second."""
+class Turns:
+    """Whose turn it is.  A subclass says when there is something for those that wait."""
 
     __slots__ = ("_bucket", "_clock", "_credits", "_deadline", "_least", "_taking", "_waiting")
 
-    def __init__(self, clock: IReactorTime, rate: int) -> None:
+    def __init__(self, clock: IReactorTime, bucket: IBucket, least: float) -> None:
         """
-        @param rate: octets a second; at least 1.
+        @param least: octets below which a turn is not worth it.
         """
         self._clock = clock
-        self._bucket = TokenBucket(rate, max(rate * BURST, 1.0), clock.seconds())
-        #: Less than so many are not worth a turn.
-        self._least = max(rate * QUANTUM / 4, 1.0)
+        self._bucket = bucket
+        self._least = least
         self._waiting: dict[Pace, None] = {}
         #: What is set aside for datagrams of those that had a turn.
         self._credits: dict[Pace, float] = {}
         self._taking: tuple[Pace, float] | None = None
         self._deadline: Deadline | None = None
 
-    def level(self, pace: "Pace") -> int:
+    def level(self, pace: Pace) -> int:
         """See L{IFlow}."""
         level = self._bucket.level(self._clock.seconds())
         if self._taking is not None and self._taking[0] is pace:
@@ -97,7 +85,7 @@ class Flow:
             return 0
         return int(level)
 
-    def spend(self, pace: "Pace", count: int) -> None:
+    def spend(self, pace: Pace, count: int) -> None:
         """See L{IFlow}."""
         if self._taking is not None and self._taking[0] is pace:
             self._taking = pace, self._taking[1] - count
@@ -110,7 +98,7 @@ class Flow:
         else:
             self._bucket.spend(count, self._clock.seconds())
 
-    def admits(self, pace: "Pace", count: int) -> bool:
+    def admits(self, pace: Pace, count: int) -> bool:
         """See L{IFlow}.  One is let through by what is left, whatever its size."""
         if self._credits.get(pace, 0.0) > 0:
             return True
@@ -120,12 +108,12 @@ class Flow:
         self.wait(pace)
         return False
 
-    def wait(self, pace: "Pace") -> None:
+    def wait(self, pace: Pace) -> None:
         """See L{IFlow}."""
         self._waiting[pace] = None
         self._look()
 
-    def leave(self, pace: "Pace") -> None:
+    def leave(self, pace: Pace) -> None:
         """See L{IFlow}."""
         self._waiting.pop(pace, None)
         self._take_back(pace)
@@ -133,22 +121,26 @@ class Flow:
             self._deadline.cancel()
             self._deadline = None
 
-    def seconds_until_full(self) -> float:
-        """
-        @return: when nothing will be left of what went, in seconds from now.
-        """
-        return self._bucket.seconds_until(self._bucket.burst, self._clock.seconds())
-
-    def _take_back(self, pace: "Pace") -> None:
+    def _take_back(self, pace: Pace) -> None:
         credit = self._credits.pop(pace, 0.0)
         if credit > 0:
             self._bucket.spend(-credit, self._clock.seconds())
 
+    def seconds_until_full(self) -> float:
+        """
+        @return: when nothing will be left of what went, in seconds from now.
+        """
+        raise AssertionError("a subclass says when")
+
+    def close(self) -> None:
+        """Nobody will ask any more."""
+
     def _look(self) -> None:
+        """Let them have their turns when there is something."""
+        raise AssertionError("a subclass says when")
+
+    def _take_turns_after(self, seconds: float) -> None:
         if self._deadline is None:
-            bucket = self._bucket
-            enough = min(max(bucket.rate * QUANTUM, 1.0), bucket.burst)
-            seconds = bucket.seconds_until(enough, self._clock.seconds())
             self._deadline = turns_of(self._clock).after(max(seconds, GRAIN), self._take_turns)
 
     def _take_turns(self) -> None:
@@ -166,7 +158,7 @@ class Flow:
         if self._waiting:
             self._look()
 
-    def _take_turn(self, pace: "Pace", part: float) -> None:
+    def _take_turn(self, pace: Pace, part: float) -> None:
         self._take_back(pace)
         if pace.resume is None:
             # It has datagrams, which come when they come.
@@ -182,72 +174,22 @@ class Flow:
             self._taking = None
 
 
-class Pace:
-    """
-    One way of one session.
+class Flow(Turns):
+    """So many octets a second."""
 
-    @ivar resume: called when octets may go again, after L{allowed} gave none; None where
-        nothing waits.
-    """
+    __slots__ = ("_tokens",)
 
-    __slots__ = ("__weakref__", "_flows", "_waits", "resume")
-
-    def __init__(self, flows: Sequence[IFlow]) -> None:
+    def __init__(self, clock: IReactorTime, rate: int) -> None:
         """
-        @param flows: those that it is part of.
+        @param rate: octets a second; at least 1.
         """
-        self._flows = tuple(flows)
-        self._waits = False
-        self.resume: Callable[[], None] | None = None
+        self._tokens = TokenBucket(rate, max(rate * BURST, 1.0), clock.seconds())
+        super().__init__(clock, self._tokens, max(rate * QUANTUM / 4, 1.0))
 
-    def allowed(self, most: int) -> int:
-        """
-        @param most: octets that could go.
-        @return: those that may.  Where that is 0, C{resume} is called when it may be more.
-        """
-        if self._waits:
-            return 0
-        for flow in self._flows:
-            level = flow.level(self)
-            if level < most:
-                if level <= 0:
-                    self._waits = True
-                    flow.wait(self)
-                    return 0
-                most = level
-        return most
+    def seconds_until_full(self) -> float:
+        """See L{Turns}."""
+        return self._tokens.seconds_until(self._tokens.burst, self._clock.seconds())
 
-    def admits(self, count: int) -> bool:
-        """
-        @return: whether a datagram of so many octets may go, which are then spent.
-        """
-        for flow in self._flows:
-            if not flow.admits(self, count):
-                return False
-        self.spend(count)
-        return True
-
-    def spend(self, count: int) -> None:
-        """
-        @param count: octets that went, more than were allowed too.
-        """
-        for flow in self._flows:
-            flow.spend(self, count)
-
-    def turn(self) -> None:
-        """Something may go."""
-        self._waits = False
-        if self.resume is not None:
-            self.resume()
-
-    def stop(self) -> None:
-        """Nothing goes any more."""
-        self._waits = True
-        self.resume = None
-        flows, self._flows = self._flows, ()
-        for flow in flows:
-            flow.leave(self)
-
-
-#: From the client, and to it.
-Paces = tuple[Pace, Pace]
+    def _look(self) -> None:
+        enough = min(max(self._tokens.rate * QUANTUM, 1.0), self._tokens.burst)
+        self._take_turns_after(self._tokens.seconds_until(enough, self._clock.seconds()))

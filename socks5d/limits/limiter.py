@@ -5,8 +5,9 @@ Each limit has a word for its kind, by which what counts it is found: here, or i
 process.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
+from typing import Protocol as Shape
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -15,9 +16,11 @@ from twisted.python.failure import Failure
 
 from socks5d.bounded import Complaints
 from socks5d.limits.excess import Excesses
-from socks5d.limits.flow import Flow, Pace, Paces, turns_of
+from socks5d.limits.flow import Flow, Turns, turns_of
 from socks5d.limits.holding import Holding
 from socks5d.limits.keys import Prefixes, identity_key
+from socks5d.limits.lease import ILessor, LeasedFlow
+from socks5d.limits.pace import IFlow, Pace, Paces
 from socks5d.limits.shares import IShares, Shares
 from socks5d.limits.starts import Starts
 from socks5d.model import Client, Identity
@@ -31,8 +34,23 @@ IDENTITY_SESSIONS: Final = "identity sessions"
 #: What could not be counted is refused.
 UNCOUNTED: Final = "limit: could not be counted"
 
-#: Finds what counts a kind.
-Counting = Callable[[str], IShares]
+#: Octets a second of an identity's sessions, from their clients and to them.
+RATE_UP: Final = "rate up"
+RATE_DOWN: Final = "rate down"
+
+
+class IElsewhere(Shape):
+    """Another place where things are counted."""
+
+    def shares(self, kind: str) -> IShares:
+        """
+        @return: what counts a kind there.
+        """
+
+    def lessor(self, kind: str) -> ILessor:
+        """
+        @return: what gives leases of a kind there.
+        """
 
 
 def words(limits: Limits) -> Mapping[str, str]:
@@ -72,11 +90,11 @@ class Limiter:
     _log = Logger()
 
     def __init__(
-        self, limits: Limits, clock: IReactorTime, elsewhere: Counting | None = None
+        self, limits: Limits, clock: IReactorTime, elsewhere: IElsewhere | None = None
     ) -> None:
         """
-        @param elsewhere: finds what counts a kind that is not counted here, and where what
-            is over a limit is said, too.
+        @param elsewhere: where everything is counted that is not here, and where what is over
+            a limit is said, too.
         """
         self.clients = Prefixes(limits.client_ipv4, limits.client_ipv6)
         self._clock = clock
@@ -86,7 +104,8 @@ class Limiter:
         if elsewhere is None:
             self._excesses = Excesses(clock, self._log)
         else:
-            self._shares = {kind: elsewhere(kind) for kind in self._shares}
+            self._shares = {kind: elsewhere.shares(kind) for kind in self._shares}
+        self._elsewhere = elsewhere
         self._words = words(limits)
         self._complaints = Complaints(clock, self._log)
         self._of_clients = [each for each in (STARTS, CLIENT_SESSIONS) if each in self._shares]
@@ -165,8 +184,8 @@ class Limiter:
         @param holding: gets what is shared with the identity's other sessions.
         @return: None for as fast as can be.
         """
-        up: list[Flow] = []
-        down: list[Flow] = []
+        up: list[IFlow] = []
+        down: list[IFlow] = []
         if rate:
             up.append(Flow(self._clock, rate))
             down.append(Flow(self._clock, rate))
@@ -180,11 +199,15 @@ class Limiter:
     def _shared(self, key: str, holding: Holding) -> "_Flows":
         flows = self._flows.get(key)
         if flows is None:
-            rate = self._identity_rate
-            self._flows[key] = flows = _Flows(Flow(self._clock, rate), Flow(self._clock, rate))
+            self._flows[key] = flows = _Flows(self._flow(RATE_UP, key), self._flow(RATE_DOWN, key))
         flows.sessions += 1
         holding.keep(lambda: self._leave(key))
         return flows
+
+    def _flow(self, kind: str, key: str) -> Turns:
+        if self._elsewhere is None:
+            return Flow(self._clock, self._identity_rate)
+        return LeasedFlow(self._clock, self._elsewhere.lessor(kind), key)
 
     def _leave(self, key: str) -> None:
         self._flows[key].sessions -= 1
@@ -200,6 +223,8 @@ class Limiter:
             turns_of(self._clock).after(seconds, lambda: self._forget(key))
         else:
             del self._flows[key]
+            flows.up.close()
+            flows.down.close()
 
 
 class _Flows:
@@ -211,7 +236,7 @@ class _Flows:
 
     __slots__ = ("down", "sessions", "up")
 
-    def __init__(self, up: Flow, down: Flow) -> None:
+    def __init__(self, up: Turns, down: Turns) -> None:
         self.up = up
         self.down = down
         self.sessions = 0

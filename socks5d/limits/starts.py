@@ -1,17 +1,12 @@
 """How many new sessions each client may begin in a second."""
 
-from typing import Final
-
 from twisted.internet.interfaces import IReactorTime
 
-from socks5d.limits.bucket import TokenBucket
-
-#: Clients that are told apart; one more, and the one that came first is forgotten.
-CLIENTS: Final = 1 << 16
+from socks5d.limits.bucket import Buckets, TokenBucket
 
 
 class Starts:
-    """A token bucket for each key.  One that is full is not remembered for long."""
+    """Counts what is not given back; see L{IShares<socks5d.limits.shares.IShares>}."""
 
     def __init__(self, clock: IReactorTime, rate: int, burst: int) -> None:
         """
@@ -19,13 +14,10 @@ class Starts:
         @param burst: sessions at once, after a rest.
         """
         self._clock = clock
-        self._rate = rate
-        self._burst = burst
-        self._buckets: dict[str, TokenBucket] = {}
-        self._look_at = 256
+        self._buckets = Buckets(lambda now: TokenBucket(rate, burst, now))
 
     def __len__(self) -> int:
-        """How many are remembered."""
+        """How many keys are remembered."""
         return len(self._buckets)
 
     def take(self, key: str) -> bool:
@@ -33,20 +25,7 @@ class Starts:
         @return: whether one more may begin, which is then counted.
         """
         now = self._clock.seconds()
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            if len(self._buckets) >= self._look_at:
-                self._forget(now)
-            self._buckets[key] = bucket = TokenBucket(self._rate, self._burst, now)
-        return bucket.take(1, now)
+        return self._buckets.of(key, now).take(1, now)
 
     def give_back(self, key: str) -> None:
-        """What has begun has begun; see L{IShares<socks5d.limits.shares.IShares>}."""
-
-    def _forget(self, now: float) -> None:
-        for key in [key for key, bucket in self._buckets.items() if bucket.is_full(now)]:
-            del self._buckets[key]
-        while len(self._buckets) >= CLIENTS:
-            del self._buckets[next(iter(self._buckets))]
-        # Looked through again when there are twice as many, so that it costs each but little.
-        self._look_at = min(max(2 * len(self._buckets), 256), CLIENTS)
+        """What has begun has begun."""

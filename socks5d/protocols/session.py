@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 
 from socks5d.deadlines import Deadline
 from socks5d.escape import printable
-from socks5d.limits.flow import Paces
 from socks5d.limits.holding import Holding
+from socks5d.limits.pace import Paces
 from socks5d.model import (
     ANONYMOUS,
     Client,

@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socks5d.interfaces import IDatagramEncapsulation
-from socks5d.limits.flow import Pace, Paces
+from socks5d.limits.pace import Pace, Paces
 from socks5d.net import DatagramSocket, is_ours
 from socks5d.net.datagram import ITurns
 from socks5d.parameters import Filtering

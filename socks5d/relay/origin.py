@@ -7,7 +7,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from socks5d.limits.flow import Paces
+from socks5d.limits.pace import Paces
 from socks5d.net.stream import StreamSocket
 from socks5d.relay.fast import FastRelay, can_take_over
 from socks5d.relay.paced import PacedFastRelay, PacedRelay

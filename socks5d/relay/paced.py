@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from socks5d.limits.flow import Pace, Paces
+from socks5d.limits.pace import Pace, Paces
 from socks5d.net.pipes import Pipe
 from socks5d.net.poller import BUFFER, ERROR
 from socks5d.net.stream import StreamSocket

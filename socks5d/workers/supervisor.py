@@ -19,7 +19,15 @@ from twisted.python.failure import Failure
 
 from socks5d.config import Settings
 from socks5d.limits.excess import Excesses
-from socks5d.limits.limiter import ASSOCIATIONS, CLIENT_SESSIONS, IDENTITY_SESSIONS, words
+from socks5d.limits.lease import ILessor, Reservoirs
+from socks5d.limits.limiter import (
+    ASSOCIATIONS,
+    CLIENT_SESSIONS,
+    IDENTITY_SESSIONS,
+    RATE_DOWN,
+    RATE_UP,
+    words,
+)
 from socks5d.limits.starts import Starts
 from socks5d.listening import cannot_start, complain
 from socks5d.net.ours import ROW
@@ -339,7 +347,13 @@ def _tally(limits: Limits, reactor: Any, log: Logger) -> Tally:
         },
         Starts(reactor, rate, burst) if rate else None,
         lambda kind, key: excesses.tell(begins.get(kind, f"limit: {kind} of ") + key),
+        _lessors(limits, reactor),
     )
+
+
+def _lessors(limits: Limits, reactor: Any) -> Mapping[str, ILessor]:
+    rate = limits.identity_rate
+    return {kind: Reservoirs(reactor, rate) for kind in (RATE_UP, RATE_DOWN) if rate}
 
 
 def _own_name() -> str:

@@ -7,14 +7,16 @@ The parent keeps them (L{Tally}); to a worker they look like its own
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 
+from socks5d.limits.lease import ILessor, Lease
 from socks5d.limits.limiter import STARTS
 from socks5d.limits.starts import Starts
-from socks5d.workers.channel import GiveBack, Take
+from socks5d.workers.channel import AskLease, GiveBack, ReturnLease, Take
 
 
 def _nobody(kind: str, key: str) -> None:
@@ -29,15 +31,18 @@ class Tally:
         limits: Mapping[str, int],
         starts: Starts | None = None,
         over: Callable[[str, str], object] = _nobody,
+        lessors: Mapping[str, ILessor] | None = None,
     ) -> None:
         """
         @param limits: how many of each kind one key may have.
         @param starts: counts what begins, and is not given back.
         @param over: is told the kind and the key of each one too many.
+        @param lessors: give leases, by their kinds.
         """
         self._limits = limits
         self._starts = starts
         self._over = over
+        self._lessors = lessors if lessors is not None else {}
         self._used: Counter[tuple[str, str]] = Counter()
         self._held: dict[int, Counter[tuple[str, str]]] = {}
 
@@ -72,6 +77,25 @@ class Tally:
         if held[kind, key]:
             self._subtract(held, (kind, key), 1)
             self._subtract(self._used, (kind, key), 1)
+
+    def lease(self, holder: int, kind: str, key: str, sessions: int) -> Lease | Deferred[Lease]:
+        """
+        @param holder: the worker that asks.
+        @param sessions: how many wait there.
+        @return: what it may move; see L{ILessor}.
+        """
+        lessor = self._lessors.get(kind)
+        if lessor is None:
+            return Lease(0, -1.0, f"limit: no {kind}")
+        return lessor.lease(holder, key, sessions)
+
+    def return_lease(self, kind: str, key: str, octets: int) -> None:
+        """
+        @param octets: those that were not moved.
+        """
+        lessor = self._lessors.get(kind)
+        if lessor is not None:
+            lessor.give_back(key, octets)
 
     def forget(self, holder: int) -> None:
         """
@@ -125,3 +149,43 @@ class ParentShares:
     def give_back(self, key: str) -> None:
         """See L{IShares}."""
         self._channel.callRemote(GiveBack, kind=self._kind, key=key)
+
+
+class ParentLessor:
+    """One kind of leases, as L{ILessor<socks5d.limits.lease.ILessor>}."""
+
+    def __init__(self, channel: AMP, kind: str) -> None:
+        """
+        @param channel: to the parent.
+        """
+        self._channel = channel
+        self._kind = kind
+
+    def lease(self, holder: int, key: str, sessions: int) -> Deferred[Lease]:
+        """See L{ILessor}.  Fails when the parent is gone."""
+        asking: Deferred[dict[str, Any]] = self._channel.callRemote(
+            AskLease, kind=self._kind, key=key, sessions=sessions
+        )
+        return asking.addCallback(lambda answer: Lease(**answer))
+
+    def give_back(self, key: str, octets: int) -> None:
+        """See L{ILessor}."""
+        self._channel.callRemote(ReturnLease, kind=self._kind, key=key, octets=octets)
+
+
+class AtParent:
+    """All kinds, as L{IElsewhere<socks5d.limits.limiter.IElsewhere>}."""
+
+    def __init__(self, channel: AMP) -> None:
+        """
+        @param channel: to the parent.
+        """
+        self._channel = channel
+
+    def shares(self, kind: str) -> ParentShares:
+        """See L{IElsewhere}."""
+        return ParentShares(self._channel, kind)
+
+    def lessor(self, kind: str) -> ParentLessor:
+        """See L{IElsewhere}."""
+        return ParentLessor(self._channel, kind)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
-from socks5d.limits.flow import BURST, QUANTUM, Flow, Pace
+from socks5d.limits.flow import BURST, QUANTUM, Flow
+from socks5d.limits.pace import IFlow, Pace
 
 RATE = 100_000
 
@@ -16,7 +17,7 @@ RATE = 100_000
 class Mover:
     """Moves as much as it may, of as much as there is."""
 
-    def __init__(self, flows: Sequence[Flow], most: int = 1 << 16) -> None:
+    def __init__(self, flows: Sequence[IFlow], most: int = 1 << 16) -> None:
         self.pace = Pace(flows)
         self.pace.resume = self.move
         self.moved = 0

@@ -7,6 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent
 
 from socks5d.limits.holding import Holding
+from socks5d.limits.lease import ILessor
+from socks5d.limits.shares import IShares
 
 
 class Counted:
@@ -25,6 +27,14 @@ class Counted:
 
     def give_back(self, key: str) -> None:
         self.back[key] += 1
+
+    # And as a whole place where things are counted.
+
+    def shares(self, kind: str) -> IShares:
+        return self
+
+    def lessor(self, kind: str) -> ILessor:
+        raise AssertionError("nobody asks for leases here")
 
 
 def test_what_was_granted_is_given_back_and_nothing_else() -> None:

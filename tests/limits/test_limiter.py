@@ -70,7 +70,7 @@ def test_an_identity_has_so_many_sessions_and_nobody_has_any_number() -> None:
 def elsewhere(*counted: str) -> tuple[Limiter, Counted]:
     shares = Counted()
     limits = Limits(client_sessions=1, session_rate=1, identity_sessions=1)
-    return Limiter(limits, Clock(), lambda kind: shares), shares
+    return Limiter(limits, Clock(), shares), shares
 
 
 def test_an_answer_from_elsewhere_comes_later_one_after_the_other() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from twisted.internet.task import Clock
 
-from socks5d.limits import starts
+from socks5d.limits import bucket
 from socks5d.limits.starts import Starts
 
 
@@ -39,7 +39,7 @@ def test_those_that_may_begin_as_many_as_anybody_are_forgotten() -> None:
 
 
 def test_there_is_a_bound_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(starts, "CLIENTS", 1000)
+    monkeypatch.setattr(bucket, "KEYS", 1000)
     made = Starts(Clock(), 1, 1)
     for number in range(5000):
         assert made.take(f"{number}")

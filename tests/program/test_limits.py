@@ -200,6 +200,26 @@ def test_each_session_has_its_rate(tmp_path: Path, count: int) -> None:
         assert 0.6 < together(4, one) < 3
 
 
+@PROCESSES
+def test_the_sessions_of_an_identity_share_a_rate(
+    tmp_path: Path, count: int, passwords: Sequence[str]
+) -> None:
+    size = 400_000
+    content = "[limits]\nidentity_rate = 1000000\n"
+    with (
+        limited(tmp_path, count, content, *passwords) as (_, address),
+        origin(sending(size)) as here,
+    ):
+
+        def one() -> None:
+            with log_in(address, b"ann") as connection:
+                assert code_for(connection, here) == socks5.SUCCEEDED
+                assert len(receive_exactly(connection, size)) == size
+
+        # All but a burst of six times so many takes its time, wherever each is served.
+        assert 1.8 < together(6, one) < 8
+
+
 def test_datagrams_have_a_rate(tmp_path: Path) -> None:
     with limited(tmp_path, 1, "[limits]\nrate = 20000\n") as (server, address):
         with echoing() as there, Associated(address) as association:

@@ -22,6 +22,7 @@ from twisted.logger import LogEvent
 
 from socks5d.egress import DirectEgress, FixedResolver
 from socks5d.interfaces import IRuleset
+from socks5d.limits.lease import ILessor
 from socks5d.limits.limiter import Limiter
 from socks5d.model import NO_OPINION, Command, Decision, Outcome, Request, Verdict
 from socks5d.net.poller import poller_of
@@ -532,12 +533,18 @@ class Elsewhere:
     def give_back(self, key: str) -> None:
         self.given_back.put(key)
 
+    def shares(self, kind: str) -> "Elsewhere":
+        return self
+
+    def lessor(self, kind: str) -> ILessor:
+        raise AssertionError("nobody asks for leases here")
+
 
 @contextmanager
 def counted() -> Iterator[tuple[Elsewhere, SocketAddress, Observed]]:
     """A server whose associations are counted elsewhere."""
     elsewhere, seen = Elsewhere(), Observed()
-    limiter = Limiter(Limits(), reactor, lambda kind: elsewhere)
+    limiter = Limiter(Limits(), reactor, elsewhere)
     with proxy(seen, limiter=limiter) as server:
         yield elsewhere, server, seen
 
@@ -597,7 +604,7 @@ def test_a_count_that_fails_is_told_of_in_the_log(logs: Sequence[LogEvent]) -> N
 def test_a_count_that_hangs_is_given_up_after_the_time_for_a_decision() -> None:
     elsewhere, seen = Elsewhere(), Observed()
     timeouts = Timeouts(decision=0.01)
-    limiter = Limiter(Limits(), reactor, lambda kind: elsewhere)
+    limiter = Limiter(Limits(), reactor, elsewhere)
     with proxy(seen, limiter=limiter, timeouts=timeouts) as server:
         with asking(server, elsewhere) as control:
             assert client.read(control, socks5.parse_reply).code == socks5.GENERAL_FAILURE

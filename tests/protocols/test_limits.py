@@ -319,7 +319,7 @@ def test_a_userid_is_counted_apart_and_refused_with_91() -> None:
 def counted(**changes: Any) -> Iterator[tuple[Counted, Address, Observed]]:
     shares, seen = Counted(), Observed()
     limits = Limits(client_sessions=5)
-    limiter = Limiter(limits, reactor, lambda kind: shares)
+    limiter = Limiter(limits, reactor, shares)
     with proxy(seen, limits=limits, limiter=limiter, **changes) as server:
         yield shares, server, seen
 

@@ -9,7 +9,8 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
-from socks5d.limits.flow import BURST, Flow, Pace, Paces
+from socks5d.limits.flow import BURST, Flow
+from socks5d.limits.pace import Pace, Paces
 from socks5d.net import pipes, poller
 from socks5d.net.poller import BUFFER
 from socks5d.relay.paced import PacedFastRelay, PacedRelay

@@ -14,6 +14,7 @@ from twisted.logger import LogEvent
 from twisted.protocols.amp import AMP, CommandLocator
 from twisted.python.failure import Failure
 
+from socks5d.limits.lease import Lease
 from socks5d.limits.limiter import STARTS
 from socks5d.limits.starts import Starts
 from socks5d.workers.channel import Channel, GiveBack, Take
@@ -213,3 +214,10 @@ def test_giving_back_to_a_parent_that_is_gone_is_no_problem(logs: Sequence[LogEv
     pair.worker.connectionLost(Failure(ConnectionDone()))
     pair.shares.give_back(ANN)
     assert logs == []
+
+
+def test_of_a_kind_that_nobody_leases_there_is_nothing() -> None:
+    tally = Tally({})
+    tally.return_lease("rate up", ANN, 5)
+    lease = tally.lease(1, "rate up", ANN, 1)
+    assert lease == Lease(0, -1.0, "limit: no rate up")
