@@ -27,6 +27,9 @@ from socks5d.parameters import (
     Limits,
     LocalAddresses,
     MessageProtection,
+    QuotaParameters,
+    QuotaPeriod,
+    QuotaStore,
     Strangers,
     Timeouts,
     UDPParameters,
@@ -38,6 +41,7 @@ from socks5d.rules.prefixes import IPNetwork
 from socks5d.values import (
     ConfigError,
     Item,
+    count,
     parts,
     path,
     port,
@@ -92,6 +96,7 @@ class Settings:
     @ivar workers: processes that serve; with 1 there is no other.
     @ivar timeouts: how long things may take.
     @ivar limits: how much there may be.
+    @ivar quota: how much each identity may relay in a period.
     """
 
     listen: tuple[str, ...] = DEFAULT_LISTEN
@@ -121,6 +126,7 @@ class Settings:
     workers: int = 1
     timeouts: Timeouts = field(factory=Timeouts)
     limits: Limits = field(factory=Limits)
+    quota: QuotaParameters = field(factory=QuotaParameters)
 
 
 def _text(value: str) -> str:
@@ -186,7 +192,14 @@ GSSAPI: Mapping[str, Callable[[Item], object]] = {
     "principals": partial(texts, make=str),
     "names": text_table,
 }
-KEYS = (*LISTS, *SINGLE, "gssapi")
+#: The keys of the table C{quota}.
+QUOTA: Mapping[str, Callable[[Item], object]] = {
+    "octets": count,
+    "period": partial(word, kind=QuotaPeriod),
+    "store": partial(word, kind=QuotaStore),
+    "file": path,
+}
+KEYS = (*LISTS, *SINGLE, "gssapi", "quota")
 
 
 def read_file(file_path: Path) -> list[tuple[str, Item]]:
@@ -221,8 +234,10 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
             lists.setdefault(attribute, []).extend(texts(item, make))
         elif key in SINGLE:
             values[key] = SINGLE[key](item)
-        elif key != "gssapi":
+        elif key not in ("gssapi", "quota"):
             raise ConfigError(f"{item.where}: unknown key; there are {', '.join(KEYS)}")
+    quota = _values([item for key, item in items if key == "quota"], QUOTA)
+    values["quota"] = QuotaParameters(**quota)
     values["gssapi"] = _gssapi([item for key, item in items if key == "gssapi"])
     for key in LOCAL_ADDRESSES:
         values[key] = _one_of_each(key, lists.pop(key, []), items)
@@ -245,12 +260,7 @@ def _gssapi(items: Sequence[Item]) -> GSSAPIParameters | None:
     """
     if not items:
         return None
-    values: dict[str, Any] = {}
-    for item in items:
-        for key, each in parts(item):
-            if key not in GSSAPI:
-                raise ConfigError(f"{each.where}: unknown key; there are {', '.join(GSSAPI)}")
-            values[key] = GSSAPI[key](each)
+    values = _values(items, GSSAPI)
     try:
         Renaming(values.get("names", ()))
     except ValueError as error:
@@ -260,6 +270,20 @@ def _gssapi(items: Sequence[Item]) -> GSSAPIParameters | None:
     if words.index(parameters.least) > words.index(parameters.most):
         raise ConfigError(f"{items[-1].where}: least must not be more than most")
     return parameters
+
+
+def _values(items: Sequence[Item], keys: Mapping[str, Callable[[Item], object]]) -> dict[str, Any]:
+    """
+    @param items: tables; where two have the same key, the last counts.
+    @param keys: what reads each.
+    """
+    values: dict[str, Any] = {}
+    for item in items:
+        for key, each in parts(item):
+            if key not in keys:
+                raise ConfigError(f"{each.where}: unknown key; there are {', '.join(keys)}")
+            values[key] = keys[key](each)
+    return values
 
 
 def _one_of_each(

@@ -271,7 +271,7 @@ class Record(NamedTuple):
     @ivar outcome: the answer.
     @ivar rule: the rule that decided, or what went wrong.
     @ivar end: how a granted session ended: "finished", "client reset", "origin
-        reset", "idle", "shutdown".  "" for one that was not granted.
+        reset", "idle", "shutdown", "quota" (used up).  "" for one that was not granted.
     @ivar received: octets that the client sent to the destination.
     @ivar sent: octets that the destination sent to the client.
     @ivar handshake: octets that the client sent before there was a request.

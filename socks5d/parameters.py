@@ -188,6 +188,44 @@ class Limits:
     identity_rate: int = field(default=0, validator=ge(0))
 
 
+class QuotaPeriod(Enum):
+    """
+    For how long a quota is, by UTC.  The value is the word that settings use.
+    """
+
+    DAY = "day"
+    #: From Monday on.
+    WEEK = "week"
+    MONTH = "month"
+
+
+class QuotaStore(Enum):
+    """
+    Where what was used is kept.  The value is the word that settings use.
+    """
+
+    SQLITE = "sqlite"
+    #: Until the program ends.
+    MEMORY = "memory"
+
+
+@frozen(slots=True, kw_only=True)
+class QuotaParameters:
+    """
+    How much each identity may relay.  A value out of range raises ValueError.
+
+    @ivar octets: of one identity in a period, both ways together; 0 for any number.
+    @ivar period: after which it begins anew.
+    @ivar store: where what was used is kept.
+    @ivar file: the SQLite database, which is made where there is none.
+    """
+
+    octets: int = field(default=0, validator=[ge(0), le(1 << 62)])
+    period: QuotaPeriod = QuotaPeriod.DAY
+    store: QuotaStore = QuotaStore.SQLITE
+    file: Path = Path("socks5d-quota.sqlite3")
+
+
 @frozen(slots=True)
 class LocalAddresses:
     """

@@ -3,13 +3,23 @@
 from typing import Any
 
 from attrs import evolve
+from twisted.logger import Logger
 
 from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
 from socks5d.auth.gssapi import GSSAPIAuthenticator
 from socks5d.auth.gsscontext import Acceptor, NoCredentials
 from socks5d.config import Settings
-from socks5d.interfaces import USERID, IAuthenticator, IRuleset, ISessionObserver
-from socks5d.parameters import GSSAPIParameters, Limits, MessageProtection
+from socks5d.interfaces import USERID, IAuthenticator, IQuotaStore, IRuleset, ISessionObserver
+from socks5d.limits.excess import Excesses
+from socks5d.limits.quota import QuotaBook
+from socks5d.limits.store import MemoryStore, SQLiteStore
+from socks5d.parameters import (
+    GSSAPIParameters,
+    Limits,
+    MessageProtection,
+    QuotaParameters,
+    QuotaStore,
+)
 from socks5d.rules import Chain, ClientRules, DestinationRules, PermitUnprotected
 from socks5d.rules.chain import PERMIT_UNPROTECTED
 from socks5d.sessionlog import AccessLog, SessionLog, host_port
@@ -22,6 +32,8 @@ RESERVED_DESCRIPTORS = 24
 #: What a session takes: the client's and the destination's.
 DESCRIPTORS_PER_SESSION = 2
 DESCRIPTORS_PER_PIPE = 2
+
+_log = Logger()
 
 LEVELS = {
     MessageProtection.NONE: gssframe.NOTHING,
@@ -150,6 +162,23 @@ def open_to_strangers(settings: Settings, host: Address | None) -> str | None:
         f"{host_port(*host)} would be an open proxy: {remedy}, or --allow-from (from where), "
         "or listen on 127.0.0.1"
     )
+
+
+def make_quotas(quota: QuotaParameters, reactor: Any) -> QuotaBook | None:
+    """
+    @return: what says how much each identity may relay; None for as much as it likes.
+    @raise ConfigError: for a file that cannot be.
+    """
+    if not quota.octets:
+        return None
+    store: IQuotaStore
+    if quota.store is QuotaStore.MEMORY:
+        store = MemoryStore()
+    else:
+        if not quota.file.absolute().parent.is_dir():
+            raise ConfigError(f"quota.file: {quota.file}: there is no such folder")
+        store = SQLiteStore(reactor, quota.file)
+    return QuotaBook(reactor, quota, store, Excesses(reactor, _log).tell)
 
 
 def make_observers(settings: Settings, access_log: AccessLog | None) -> list[ISessionObserver]:

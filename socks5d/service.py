@@ -14,12 +14,21 @@ from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.config import Settings
 from socks5d.egress import DirectEgress, is_own
 from socks5d.interfaces import ISessionObserver
-from socks5d.limits.limiter import IElsewhere, Limiter
-from socks5d.listening import accepted_address, announce, cannot_start, complain, make_endpoint
+from socks5d.limits.lease import ILessor
+from socks5d.limits.limiter import QUOTA, IElsewhere, Limiter
+from socks5d.limits.quota import QuotaBook
+from socks5d.listening import (
+    accepted_address,
+    announce,
+    cannot_start,
+    complain,
+    keep_quotas,
+    make_endpoint,
+)
 from socks5d.memory import give_back
 from socks5d.net import available, faster
 from socks5d.net.poller import poller_of
-from socks5d.policy import make_authenticators, make_ruleset, within_descriptors
+from socks5d.policy import make_authenticators, make_quotas, make_ruleset, within_descriptors
 from socks5d.protocols import Capacity, SOCKSFactory
 from socks5d.protocols.ident import IdentLookups
 from socks5d.rules import Protection
@@ -66,7 +75,11 @@ class SOCKSService(Service):
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = within_descriptors(settings.limits, descriptors)
         self.capacity = Capacity(limits.sessions, reactor, limits, give_back)
-        self._limiter = Limiter(limits, reactor, elsewhere)
+        self._quotas: QuotaBook | None = make_quotas(settings.quota, reactor)
+        quota: ILessor | None = self._quotas
+        if elsewhere is not None and quota is not None:
+            self._quotas, quota = None, elsewhere.lessor(QUOTA)
+        self._limiter = Limiter(limits, reactor, elsewhere, quota)
         if available(reactor):
             poller_of(reactor).pipes.limit = limits.pipes
         self._ident_lookups = IdentLookups(
@@ -148,6 +161,9 @@ class SOCKSService(Service):
         if not self._listening:
             self.privilegedStartService()
         super().startService()
+        if self._quotas is not None:
+            # Not before: the file belongs to whoever this process runs as from now on.
+            keep_quotas(self._quotas, self._settings.quota.file, self._reactor)
 
     def _listens(self, port: IListeningPort, listener: str) -> None:
         host = accepted_address(self._settings, port)
@@ -189,6 +205,8 @@ class SOCKSService(Service):
             self._log.info("{count} sessions did not finish and end now", count=left)
             self._shut_down(now=True)
             await self._idle(ABORT_GRACE)
+        if self._quotas is not None:
+            await self._quotas.close()
 
     def _shut_down(self, *, now: bool) -> None:
         for _, factory in self._listeners:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import fields, frozen
 
@@ -16,6 +16,8 @@ from socks5d.rules.destinations import Ports, parse_ports
 
 #: Processes that can be asked for.
 MOST_WORKERS = 256
+#: More than anything that is counted.
+MOST: Final = 1 << 62
 
 T = TypeVar("T")
 
@@ -138,6 +140,18 @@ def workers(item: Item) -> int:
     if isinstance(item.value, bool) or not 1 <= count <= MOST_WORKERS:
         raise ConfigError(f"{item.where}: must be 'auto' or a number from 1 to {MOST_WORKERS}")
     return count
+
+
+def count(item: Item) -> int:
+    """
+    @return: a number of something.
+    @raise ConfigError: for anything else.
+    """
+    if isinstance(item.value, bool) or not isinstance(item.value, int):
+        raise ConfigError(f"{item.where}: must be a whole number")
+    if not 0 <= item.value <= MOST:
+        raise ConfigError(f"{item.where}: must be a number from 0 to {MOST}")
+    return item.value
 
 
 def word(item: Item, kind: type[Enum]) -> Enum:

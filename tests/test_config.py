@@ -23,6 +23,9 @@ from socks5d.parameters import (
     Limits,
     LocalAddresses,
     MessageProtection,
+    QuotaParameters,
+    QuotaPeriod,
+    QuotaStore,
     Strangers,
     Timeouts,
     UDPParameters,
@@ -99,6 +102,20 @@ pipes = 11
 associations = 8
 destinations = 9
 idents = 10
+client_sessions = 12
+client_ipv4 = 24
+client_ipv6 = 56
+identity_sessions = 13
+session_rate = 14
+session_burst = 15
+rate = 16
+identity_rate = 17
+
+[quota]
+octets = 18
+period = "week"
+store = "memory"
+file = "/var/lib/socks5d/quota"
 """
 
 
@@ -187,6 +204,20 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
         associations=8,
         destinations=9,
         idents=10,
+        client_sessions=12,
+        client_ipv4=24,
+        client_ipv6=56,
+        identity_sessions=13,
+        session_rate=14,
+        session_burst=15,
+        rate=16,
+        identity_rate=17,
+    )
+    assert made.quota == QuotaParameters(
+        octets=18,
+        period=QuotaPeriod.WEEK,
+        store=QuotaStore.MEMORY,
+        file=Path("/var/lib/socks5d/quota"),
     )
 
 
@@ -198,6 +229,7 @@ def test_this_file_has_every_key_there_is(tmp_path: Path) -> None:
     assert set(content["timeouts"].value) == {each.name for each in fields(Timeouts)}
     assert set(content["gssapi"].value) == {each.name for each in fields(GSSAPIParameters)}
     assert set(content["limits"].value) == {each.name for each in fields(Limits)}
+    assert set(content["quota"].value) == {each.name for each in fields(QuotaParameters)}
 
 
 def test_one_text_is_a_list_of_one(tmp_path: Path) -> None:
@@ -460,6 +492,23 @@ def test_where_it_cannot_be_told_which_it_may_use_all_count(
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     assert make_settings([("workers", Item("--workers", "auto"))]).workers == workers
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("quota = 1", "quota: must be a table"),
+        ("[quota]\noctet = 1", "quota.octet: unknown key; there are octets, period, store, file"),
+        ("[quota]\noctets = -1", "quota.octets: must be a number from 0 to"),
+        ("[quota]\noctets = 1.5", "quota.octets: must be a whole number"),
+        ("[quota]\noctets = true", "quota.octets: must be a whole number"),
+        ("[quota]\nperiod = 'hour'", "quota.period: must be 'day', 'week' or 'month'"),
+        ("[quota]\nstore = 'disk'", "quota.store: must be 'sqlite' or 'memory'"),
+        ("[quota]\nfile = ''", "quota.file: must be the path of a file"),
+    ],
+)
+def test_a_wrong_quota_table_is_told(tmp_path: Path, text: str, problem: str) -> None:
+    assert f"socks5d.toml: {problem}" in complaint(tmp_path, text)
 
 
 @pytest.mark.parametrize(

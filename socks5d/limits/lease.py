@@ -22,6 +22,8 @@ from socks5d.limits.pace import Pace
 SLICE: Final = 0.1
 #: For how long who asked counts among those that share a rate, in seconds.
 RECENT: Final = 0.5
+#: How what relays ends where nothing will go any more.
+EXHAUSTED: Final = "quota"
 #: When a lease is asked for again that could not be had, in seconds.
 AGAIN: Final = 1.0
 
@@ -175,7 +177,7 @@ class LeasedFlow(Turns):
             self._waiting.clear()
             for pace in waiting:
                 # Not now: who waits is in the midst of asking.
-                self._clock.callLater(0, pace.exhaust, lease.rule)
+                self._clock.callLater(0, pace.exhaust, EXHAUSTED)
         elif self._waiting:
             self._take_turns_after(0.0 if lease.octets else lease.seconds)
 

@@ -37,6 +37,8 @@ UNCOUNTED: Final = "limit: could not be counted"
 #: Octets a second of an identity's sessions, from their clients and to them.
 RATE_UP: Final = "rate up"
 RATE_DOWN: Final = "rate down"
+#: Octets of an identity in a period, both ways.
+QUOTA: Final = "quota"
 
 
 class IElsewhere(Shape):
@@ -90,11 +92,16 @@ class Limiter:
     _log = Logger()
 
     def __init__(
-        self, limits: Limits, clock: IReactorTime, elsewhere: IElsewhere | None = None
+        self,
+        limits: Limits,
+        clock: IReactorTime,
+        elsewhere: IElsewhere | None = None,
+        quota: ILessor | None = None,
     ) -> None:
         """
         @param elsewhere: where everything is counted that is not here, and where what is over
             a limit is said, too.
+        @param quota: gives leases of what identities may relay; None for any number.
         """
         self.clients = Prefixes(limits.client_ipv4, limits.client_ipv6)
         self._clock = clock
@@ -110,9 +117,10 @@ class Limiter:
         self._complaints = Complaints(clock, self._log)
         self._of_clients = [each for each in (STARTS, CLIENT_SESSIONS) if each in self._shares]
         self.limits_clients = bool(self._of_clients)
-        self.limits_identities = IDENTITY_SESSIONS in self._shares
-        self.paces_identities = bool(limits.identity_rate)
-        self._flows: dict[str, _Flows] = {}
+        self._quota = quota
+        self.limits_identities = IDENTITY_SESSIONS in self._shares or quota is not None
+        self.paces_identities = bool(limits.identity_rate) or quota is not None
+        self._of_identities: dict[str, _Shared] = {}
 
     @property
     def associations(self) -> IShares:
@@ -136,9 +144,31 @@ class Limiter:
         Ask for a session of an identity's; see L{admit_client}.
         """
         key = identity_key(identity)
-        if key is None or not self.limits_identities:
+        if key is None:
             return ""
-        return self._admit([IDENTITY_SESSIONS], key, holding)
+        excess: str | Deferred[str] = ""
+        if IDENTITY_SESSIONS in self._shares:
+            excess = self._admit([IDENTITY_SESSIONS], key, holding)
+        if excess == "":
+            excess = self._within_quota(key, holding)
+        elif isinstance(excess, Deferred):
+            excess.addCallback(lambda excess: excess or self._within_quota(key, holding))
+        return excess
+
+    def _within_quota(self, key: str, holding: Holding) -> str | Deferred[str]:
+        if self._quota is None:
+            return ""
+        quota = self._shared(key, holding).quota
+        assert quota is not None
+        ready = quota.ready()
+        return ready if isinstance(ready, str) else ready.addErrback(self._uncounted)
+
+    def _uncounted(self, failure: Failure) -> str:
+        failure.trap(Exception)
+        if failure.check(CancelledError):
+            failure.raiseException()
+        self._complaints.complain("a limit could not be counted, which refuses", failure)
+        return UNCOUNTED
 
     def _admit(self, kinds: Sequence[str], key: str, holding: Holding) -> str | Deferred[str]:
         for number, kind in enumerate(kinds):
@@ -156,11 +186,8 @@ class Limiter:
         try:
             if not await taking:
                 return self.over(kind, key)
-        except CancelledError:
-            raise
         except Exception:  # noqa: BLE001 (what counts may be gone)
-            self._complaints.complain("a limit could not be counted, which refuses", Failure())
-            return UNCOUNTED
+            return self._uncounted(Failure())
         answer = self._admit(rest, key, holding)
         return answer if isinstance(answer, str) else await answer
 
@@ -189,20 +216,27 @@ class Limiter:
         if rate:
             up.append(Flow(self._clock, rate))
             down.append(Flow(self._clock, rate))
-        key = identity_key(identity) if self._identity_rate else None
+        key = identity_key(identity) if self.paces_identities else None
         if key is not None:
             shared = self._shared(key, holding)
-            up.append(shared.up)
-            down.append(shared.down)
+            up.extend(shared.up)
+            down.extend(shared.down)
         return (Pace(up), Pace(down)) if up else None
 
-    def _shared(self, key: str, holding: Holding) -> "_Flows":
-        flows = self._flows.get(key)
-        if flows is None:
-            self._flows[key] = flows = _Flows(self._flow(RATE_UP, key), self._flow(RATE_DOWN, key))
-        flows.sessions += 1
+    def _shared(self, key: str, holding: Holding) -> "_Shared":
+        shared = self._of_identities.get(key)
+        if shared is None:
+            self._of_identities[key] = shared = _Shared()
+            if self._identity_rate:
+                shared.up.append(self._flow(RATE_UP, key))
+                shared.down.append(self._flow(RATE_DOWN, key))
+            if self._quota is not None:
+                shared.quota = LeasedFlow(self._clock, self._quota, key)
+                shared.up.append(shared.quota)
+                shared.down.append(shared.quota)
+        shared.sessions += 1
         holding.keep(lambda: self._leave(key))
-        return flows
+        return shared
 
     def _flow(self, kind: str, key: str) -> Turns:
         if self._elsewhere is None:
@@ -210,33 +244,38 @@ class Limiter:
         return LeasedFlow(self._clock, self._elsewhere.lessor(kind), key)
 
     def _leave(self, key: str) -> None:
-        self._flows[key].sessions -= 1
+        self._of_identities[key].sessions -= 1
         self._forget(key)
 
     def _forget(self, key: str) -> None:
         """Not before it is as good as new, or who comes again and again would have more."""
-        flows = self._flows.get(key)
-        if flows is None or flows.sessions:
+        shared = self._of_identities.get(key)
+        if shared is None or shared.sessions:
             return
-        seconds = max(flows.up.seconds_until_full(), flows.down.seconds_until_full())
+        flows = [*shared.up, *shared.down]
+        seconds = max(each.seconds_until_full() for each in flows)
         if seconds:
             turns_of(self._clock).after(seconds, lambda: self._forget(key))
         else:
-            del self._flows[key]
-            flows.up.close()
-            flows.down.close()
+            del self._of_identities[key]
+            for each in flows:
+                each.close()
 
 
-class _Flows:
+class _Shared:
     """
-    Those that the sessions of one identity share.
+    What the sessions of one identity share.
 
+    @ivar up: how much may come from their clients.
+    @ivar down: how much may go to them.
+    @ivar quota: how much both together, which is in both of these.
     @ivar sessions: how many there are.
     """
 
-    __slots__ = ("down", "sessions", "up")
+    __slots__ = ("down", "quota", "sessions", "up")
 
-    def __init__(self, up: Turns, down: Turns) -> None:
-        self.up = up
-        self.down = down
+    def __init__(self) -> None:
+        self.up: list[Turns] = []
+        self.down: list[Turns] = []
+        self.quota: LeasedFlow | None = None
         self.sessions = 0

@@ -146,6 +146,8 @@ class Association:
         self._down: Pace | None = None
         if paces is not None:
             self._up, self._down = paces
+            for pace in paces:
+                pace.exhausted = self.abort
         self._clock = clock
         self._client = client
         self._port = port

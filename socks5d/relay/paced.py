@@ -108,6 +108,8 @@ class PacedFastRelay(FastRelay):
         """
         self._paces = paces
         super().__init__(client, origin, clock, idle, ended)
+        for pace in paces:
+            pace.exhausted = self.abort
 
     def directions(self) -> tuple[FastDirection, FastDirection]:
         """See L{FastRelay}."""
@@ -218,6 +220,8 @@ class PacedRelay(Relay):
         """
         self._paces = paces
         super().__init__(client, origin, clock, idle, closing, ended)
+        for pace in paces:
+            pace.exhausted = self.abort
 
     def directions(
         self, client: StreamTransport, origin: StreamTransport

@@ -24,14 +24,17 @@ from socks5d.limits.limiter import (
     ASSOCIATIONS,
     CLIENT_SESSIONS,
     IDENTITY_SESSIONS,
+    QUOTA,
     RATE_DOWN,
     RATE_UP,
     words,
 )
+from socks5d.limits.quota import QuotaBook
 from socks5d.limits.starts import Starts
-from socks5d.listening import cannot_start, complain
+from socks5d.listening import cannot_start, complain, keep_quotas
 from socks5d.net.ours import ROW
 from socks5d.parameters import Limits
+from socks5d.policy import make_quotas
 from socks5d.service import SOCKSService
 from socks5d.sessionlog import AccessLog
 from socks5d.signals import fail_in_order
@@ -88,7 +91,8 @@ class Supervisor(Service):
         self._items = items
         self._reactor = reactor
         self._access_log = access_log
-        self._tally = _tally(settings.limits, reactor, self._log)
+        self._quotas = make_quotas(settings.quota, reactor)
+        self._tally = _tally(settings.limits, self._quotas, reactor, self._log)
         self._listeners: list[HeldListener] = []
         self._count = 0
         self._useless = self._last_useless = 0
@@ -123,6 +127,9 @@ class Supervisor(Service):
         if not self._listeners:
             self.privilegedStartService()
         super().startService()
+        if self._quotas is not None:
+            # Not before: the file belongs to whoever this process runs as from now on.
+            keep_quotas(self._quotas, self._settings.quota.file, self._reactor)
         # Not before the reactor runs: it could not tell of one that ends at once.
         self._reactor.callWhenRunning(self._fill)
 
@@ -318,9 +325,10 @@ class Supervisor(Service):
             worker.signal("TERM")
         late = self._reactor.callLater(self._settings.timeouts.shutdown + GRACE, self._kill)
 
-        def done(result: None) -> None:
+        def done(result: None) -> Deferred[None] | None:
             if late.active():
                 late.cancel()
+            return None if self._quotas is None else self._quotas.close()
 
         return stopped.addCallback(done)
 
@@ -335,7 +343,7 @@ class Supervisor(Service):
             held.stopListening()
 
 
-def _tally(limits: Limits, reactor: Any, log: Logger) -> Tally:
+def _tally(limits: Limits, quotas: QuotaBook | None, reactor: Any, log: Logger) -> Tally:
     """What counts for all workers, and tells who is over a limit."""
     begins, excesses = words(limits), Excesses(reactor, log)
     rate, burst = limits.session_rate, limits.session_burst
@@ -347,13 +355,18 @@ def _tally(limits: Limits, reactor: Any, log: Logger) -> Tally:
         },
         Starts(reactor, rate, burst) if rate else None,
         lambda kind, key: excesses.tell(begins.get(kind, f"limit: {kind} of ") + key),
-        _lessors(limits, reactor),
+        _lessors(limits, quotas, reactor),
     )
 
 
-def _lessors(limits: Limits, reactor: Any) -> Mapping[str, ILessor]:
-    rate = limits.identity_rate
-    return {kind: Reservoirs(reactor, rate) for kind in (RATE_UP, RATE_DOWN) if rate}
+def _lessors(limits: Limits, quotas: QuotaBook | None, reactor: Any) -> Mapping[str, ILessor]:
+    made: dict[str, ILessor] = {}
+    if limits.identity_rate:
+        for kind in (RATE_UP, RATE_DOWN):
+            made[kind] = Reservoirs(reactor, limits.identity_rate)
+    if quotas is not None:
+        made[QUOTA] = quotas
+    return made
 
 
 def _own_name() -> str:

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
 from socks5d.limits.flow import BURST
-from socks5d.limits.lease import AGAIN, SLICE, Lease, LeasedFlow, Reservoirs
+from socks5d.limits.lease import AGAIN, EXHAUSTED, SLICE, Lease, LeasedFlow, Reservoirs
 from socks5d.limits.pace import Pace
 from tests.limits.test_flow import Mover, turn
 
@@ -143,9 +143,9 @@ def test_where_there_will_be_no_more_each_is_told_once() -> None:
         # Not in the midst of it.
         assert told == []
     clock.advance(0)
-    assert told == ["all gone"] * 3
+    assert told == [EXHAUSTED] * 3
     turn(clock, 5)
-    assert told == ["all gone"] * 3
+    assert told == [EXHAUSTED] * 3
     assert clock.getDelayedCalls() == []
 
 
@@ -158,7 +158,7 @@ def test_datagrams_are_told_too() -> None:
     assert pace.admits(1000)
     assert not pace.admits(1000)
     clock.advance(0)
-    assert told == ["all gone"]
+    assert told == [EXHAUSTED]
 
 
 def test_who_stops_before_is_not_told() -> None:

@@ -142,7 +142,7 @@ def test_sessions_of_one_identity_share_its_rate() -> None:
         holding.give_back()
     clock.advance(1)
     assert clock.getDelayedCalls() == []
-    assert made._flows == {}
+    assert made._of_identities == {}
 
 
 def test_who_comes_again_and_again_has_no_more_than_who_stays() -> None:

@@ -3,16 +3,17 @@
 import os
 import signal
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from socks5d.wire import socks5
-from tests.program.launching import REACH_LOOPBACK, twistd_in
+from tests.program.launching import ON_LOOPBACK, REACH_LOOPBACK, one_line, run_twistd, twistd_in
 from tests.program.test_workers import Workers, until
 from tests.support import client
 from tests.support.datagrams import Associated, echoing
@@ -218,6 +219,111 @@ def test_the_sessions_of_an_identity_share_a_rate(
 
         # All but a burst of six times so many takes its time, wherever each is served.
         assert 1.8 < together(6, one) < 8
+
+
+# Quotas.
+
+
+QUOTA = "[quota]\noctets = 300000\n"
+OVER = "limit: 300000 octets a day of password:ann"
+
+
+@PROCESSES
+def test_an_identity_has_a_quota_that_outlives_the_server(
+    tmp_path: Path, count: int, passwords: Sequence[str]
+) -> None:
+    def relayed(address: Address) -> int:
+        """How much comes of too much."""
+        total = 0
+        with log_in(address, b"ann") as connection:
+            code = code_for(connection, here)
+            if code != socks5.SUCCEEDED:
+                assert code == socks5.NOT_ALLOWED
+                return 0
+            with suppress(ConnectionResetError):
+                while data := connection.recv(1 << 16):
+                    total += len(data)
+        return total
+
+    with origin(patiently_sending(80_000)) as here:
+        with limited(tmp_path, count, QUOTA, *passwords) as (server, address):
+            for _ in range(2):
+                assert relayed(address) == 80_000
+            assert server.stop() == 0
+        with limited(tmp_path, count, QUOTA, *passwords) as (server, address):
+            assert relayed(address) == 80_000
+            # What was used up ends a session that is there; no octet more goes.
+            assert relayed(address) <= 60_000
+            server.wait_for(r"end=quota received=0 sent=60000")
+            assert relayed(address) == 0
+            server.wait_for(rf'result=denied rule="{OVER}"')
+            assert len(lines(server, f"{OVER}: over it")) == 1
+            with log_in(address, b"bob") as other:
+                assert code_for(other, here) == socks5.SUCCEEDED
+            assert server.stop() == 0
+        with limited(tmp_path, count, QUOTA, *passwords) as (server, address):
+            assert relayed(address) == 0
+            assert server.stop() == 0
+    assert (tmp_path / "socks5d-quota.sqlite3").stat().st_mode & 0o777 == 0o600
+
+
+def patiently_sending(size: int) -> Callable[[socket.socket], None]:
+    def send(connection: socket.socket) -> None:
+        with suppress(ConnectionError):
+            connection.sendall(bytes(size))
+
+    return send
+
+
+@PROCESSES
+def test_a_server_that_is_killed_forgets_no_more_than_seconds(
+    tmp_path: Path, count: int, passwords: Sequence[str]
+) -> None:
+    content = "[quota]\noctets = 1000000\n"
+    with origin(patiently_sending(600_000)) as here:
+        with limited(tmp_path, count, content, *passwords) as (server, address):
+            with log_in(address, b"ann") as connection:
+                assert code_for(connection, here) == socks5.SUCCEEDED
+                assert len(receive_exactly(connection, 600_000)) == 600_000
+
+            def stored() -> bool:
+                with closing(sqlite3.connect(tmp_path / "socks5d-quota.sqlite3")) as database:
+                    rows = database.execute("SELECT identity, octets FROM used").fetchall()
+                return rows == [("password:ann", 600_000)]
+
+            until(stored)
+            server.stop(signal.SIGKILL)
+        with limited(tmp_path, count, content, *passwords) as (server, address):
+            with log_in(address, b"ann") as connection:
+                assert code_for(connection, here) == socks5.SUCCEEDED
+                total = 0
+                with suppress(ConnectionResetError):
+                    while data := connection.recv(1 << 16):
+                        total += len(data)
+            assert total <= 400_000
+            server.wait_for("end=quota received=0 sent=400000")
+
+
+@PROCESSES
+def test_a_file_that_is_no_database_ends_the_start(tmp_path: Path, count: int) -> None:
+    (tmp_path / "socks5d-quota.sqlite3").write_text("dear diary, " * 100)
+    config = tmp_path / "socks5d.toml"
+    config.write_text(QUOTA)
+    done = run_twistd(*ON_LOOPBACK, "--config", str(config), "--workers", str(count), cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if "quota.file" in line]
+    assert "socks5d-quota.sqlite3: cannot be used: file is not a database" in line
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_folder_that_is_not_there_is_found_before(tmp_path: Path) -> None:
+    config = tmp_path / "socks5d.toml"
+    config.write_text(QUOTA + 'file = "nowhere/quota"\n')
+    line = one_line(run_twistd(*ON_LOOPBACK, "--config", str(config)))
+    assert line == "socks5d: quota.file: nowhere/quota: there is no such folder"
+
+
+# Datagrams.
 
 
 def test_datagrams_have_a_rate(tmp_path: Path) -> None:
