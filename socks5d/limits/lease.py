@@ -122,14 +122,17 @@ class LeasedFlow(Turns):
 
     def ready(self) -> str | Deferred[str]:
         """
-        @return: "" where there is something, or will be; otherwise why there is not.
+        @return: "" where there is something, or will be; otherwise why there is not.  To
+            cancel it does not cancel the lease, which would be lost.
         """
         if self._stock.octets > 0:
             return ""
         answer = self._lessor.lease(0, self._key, 1)
         if isinstance(answer, Lease):
             return self._had(answer)
-        return answer.addCallback(self._had)
+        ready: Deferred[str] = Deferred()
+        answer.addCallback(self._had).addCallbacks(ready.callback, ready.errback)
+        return ready
 
     def _had(self, lease: Lease) -> str:
         self._stock.octets += lease.octets

@@ -2,13 +2,14 @@
 Quotas: how many octets each identity may relay in a period, both ways together.
 
 The book is kept in one process, which gives leases (L{socks5d.limits.lease}).  What is leased
-counts as used, and what is left of a lease is given back.  So no identity gets an octet more
-than its quota, but for what had come before its session could be stopped (early octets, one
-datagram each way); and while others of its sessions hold leases, each of at most L{LARGEST}
-octets, and no more than a 64th of what there was left but for L{SMALLEST}, it may have to do
-without those.
+counts as used, and what is left of a lease is given back.  So no identity gets more than its
+quota, but for what had come before its session could be stopped (early octets, one datagram
+each way) and what is left of a lease when a period ends.  While others of its sessions hold
+leases it may have to do without those: each holds at most L{LARGEST} octets, and no more than a
+64th of what there was left, or L{SMALLEST}.
 
-What was used is stored every L{INTERVAL} seconds; a crash loses what was used since.
+What was used is stored every L{INTERVAL} seconds; a crash loses what was used since.  A worker
+that dies takes its leases along: they count as used.
 """
 
 from collections.abc import Callable

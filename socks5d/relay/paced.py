@@ -118,7 +118,11 @@ class PacedFastRelay(FastRelay):
 
 
 class PacedDirection(Direction):
-    """One way through a relay.  What may not go yet is held, and its source paused."""
+    """
+    One way through a relay.  What may not go yet is held, and its source paused.
+
+    @ivar octets: how many came from the source and are not held.
+    """
 
     __slots__ = ("_full", "_pace", "_paused", "_rest", "_said_all", "_sink_gone")
 
@@ -138,7 +142,6 @@ class PacedDirection(Direction):
         """See L{Direction}."""
         if self.ended or self._said_all:
             return
-        self.octets += len(data)
         self._relay.touch()
         if self._sink_gone:
             return
@@ -181,6 +184,7 @@ class PacedDirection(Direction):
             if not allowed:
                 break
             self._pace.spend(allowed)
+            self.octets += allowed
             self._relay.touch()
             data, self._rest = self._rest[:allowed], self._rest[allowed:]
             self._sink.write(data)

@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
+from twisted.python.failure import Failure
 
 from socks5d.limits.flow import BURST
 from socks5d.limits.lease import AGAIN, EXHAUSTED, SLICE, Lease, LeasedFlow, Reservoirs
@@ -228,3 +229,31 @@ def test_whether_there_is_something_can_be_asked_before() -> None:
     assert flow.ready() == ""
     Pace([flow]).spend(100)
     assert flow.ready() == "all gone"
+
+
+def test_who_gives_up_asking_loses_no_lease() -> None:
+    lessor = Asked()
+    flow = LeasedFlow(Clock(), lessor, "ann")
+    asking = flow.ready()
+    assert isinstance(asking, Deferred)
+    asking.addErrback(lambda failure: None)
+    asking.cancel()
+    lessor.answers[0].callback(Lease(70))
+    assert flow.ready() == ""
+    flow.close()
+    assert lessor.back == 70
+
+
+def test_what_it_is_told_later_it_tells() -> None:
+    lessor = Asked()
+    flow = LeasedFlow(Clock(), lessor, "ann")
+    said: list[object] = []
+    for _ in range(3):
+        asking = flow.ready()
+        assert isinstance(asking, Deferred)
+        asking.addBoth(said.append)
+    lessor.answers[0].callback(Lease(0, -1.0, "all gone"))
+    lessor.answers[1].callback(Lease(70))
+    lessor.answers[2].errback(ConnectionError("nobody there"))
+    assert said[:2] == ["all gone", ""]
+    assert isinstance(said[2], Failure)

@@ -9,11 +9,13 @@ from twisted.logger import LogEvent, formatEvent
 
 from socks5d.limits.flow import BURST
 from socks5d.limits.holding import Holding
+from socks5d.limits.lease import Lease
 from socks5d.limits.limiter import UNCOUNTED, Limiter
 from socks5d.model import ANONYMOUS, Client, Identity
 from socks5d.parameters import Limits
 from tests.limits.test_flow import Mover, turn
 from tests.limits.test_holding import Counted
+from tests.limits.test_lease import Asked, Fixed
 
 CLIENT = Client(ip_address("192.0.2.7"), 1234)
 ANN = Identity("ann", "password")
@@ -160,3 +162,76 @@ def test_who_comes_again_and_again_has_no_more_than_who_stays() -> None:
         holding.give_back()
         clock.advance(0.01)
     assert moved <= (10 + BURST) * 100_000
+
+
+# Quotas.
+
+
+def test_an_identity_over_its_quota_is_refused_and_nobody_in_particular_is_not() -> None:
+    lessor = Fixed(1000)
+    made = Limiter(Limits(), Clock(), quota=lessor)
+    assert (made.limits_identities, made.paces_identities) == (True, True)
+    holding = Holding()
+    assert made.admit_identity(ANN, holding) == ""
+    paces = made.paces(0, ANN, holding)
+    assert paces is not None
+    # Both ways together.
+    assert paces[0].allowed(600) == 600
+    paces[0].spend(600)
+    assert paces[1].allowed(600) == 400
+    paces[1].spend(400)
+    assert made.admit_identity(ANN, Holding()) == "all gone"
+    assert made.admit_identity(ANONYMOUS, Holding()) == ""
+    assert made.paces(0, ANONYMOUS, Holding()) is None
+
+
+def test_what_is_left_of_a_lease_is_given_back_with_the_last_session() -> None:
+    lessor = Fixed(1000)
+    made = Limiter(Limits(), Clock(), quota=lessor)
+    holdings = [Holding(), Holding()]
+    for holding in holdings:
+        assert made.admit_identity(ANN, holding) == ""
+        paces = made.paces(0, ANN, holding)
+        assert paces is not None
+        paces[0].spend(paces[0].allowed(100))
+        paces[0].stop()
+        paces[1].stop()
+    holdings[0].give_back()
+    assert lessor.octets == 0
+    holdings[1].give_back()
+    assert lessor.octets == 800
+
+
+def test_a_quota_that_is_not_known_refuses(logs: Sequence[LogEvent]) -> None:
+    lessor = Asked()
+    made = Limiter(Limits(identity_sessions=1), Clock(), quota=lessor)
+    asking = made.admit_identity(ANN, Holding())
+    assert isinstance(asking, Deferred)
+    said: list[str] = []
+    asking.addCallback(said.append)
+    lessor.answers[0].errback(ConnectionError("nobody there"))
+    assert said == [UNCOUNTED]
+    assert [each["log_failure"].type for each in logs] == [ConnectionError]
+
+
+def test_who_has_too_many_sessions_is_not_asked_about_a_quota() -> None:
+    lessor = Asked()
+    made = Limiter(Limits(identity_sessions=1), Clock(), quota=lessor)
+    for _ in range(2):
+        answer = made.admit_identity(ANN, Holding())
+    assert answer == "limit: 1 sessions of password:ann"
+    assert len(lessor.answers) == 1
+
+
+def test_sessions_counted_elsewhere_come_before_a_quota() -> None:
+    shares, lessor = Counted(), Asked()
+    made = Limiter(Limits(identity_sessions=1), Clock(), shares, lessor)
+    said: list[str] = []
+    for number, granted in enumerate([True, False]):
+        asking = made.admit_identity(ANN, Holding())
+        assert isinstance(asking, Deferred)
+        asking.addCallback(said.append)
+        shares.asked[number].callback(granted)
+    assert said == ["limit: 1 sessions of password:ann"]
+    lessor.answers[0].callback(Lease(10))
+    assert said[1:] == [""]

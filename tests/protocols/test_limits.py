@@ -13,14 +13,19 @@ from twisted.logger import LogEvent, formatEvent
 
 from socks5d.auth import NoAuthentication, UserIDList
 from socks5d.interfaces import IRuleset
+from socks5d.limits.lease import EXHAUSTED
 from socks5d.limits.limiter import CLIENT_SESSIONS, UNCOUNTED, Limiter
+from socks5d.limits.quota import QuotaBook
+from socks5d.limits.store import MemoryStore
 from socks5d.model import Decision, Opened, Outcome, Record, Request, Verdict
-from socks5d.parameters import Limits, Timeouts
+from socks5d.parameters import Limits, QuotaParameters, Timeouts
+from socks5d.relay.stream import FINISHED
 from socks5d.wire import socks4, socks5
 from tests.limits.test_holding import Counted
+from tests.protocols.test_encapsulation import Framed, FramedDatagrams, Wrapping, begin
 from tests.protocols.test_handshake import passwords, said
 from tests.support import client
-from tests.support.datagrams import Associated, echoing
+from tests.support.datagrams import Associated, echoing, to, udp_socket
 from tests.support.origins import echo, origin, receive_all, receive_exactly, reset
 from tests.support.running import (
     PATIENCE,
@@ -466,6 +471,112 @@ def test_datagrams_beyond_the_rate_are_dropped_and_counted() -> None:
         record = seen.record()
     assert 1 <= answers <= 8
     assert record.dropped >= 40
+
+
+def framed(server: Address, where: Address, ours: Framed) -> socket.socket:
+    """A session whose streams are encapsulated."""
+    connection = client.dial(server)
+    begin(connection, "in the relay", client.destination(*where))
+    return connection
+
+
+def test_an_encapsulated_stream_has_a_rate_and_arrives_whole() -> None:
+    data = bytes(n % 251 for n in range(400_000))
+    limits = Limits(identity_rate=400_000)
+    with (
+        origin(lambda connection: connection.sendall(data)) as here,
+        proxy(limits=limits, authenticators=[Wrapping(Framed)]) as server,
+    ):
+        ours = Framed()
+        began = time.monotonic()
+        with framed(server, here, ours) as connection:
+            assert ours.decapsulate(receive_all(connection)) == data
+        assert time.monotonic() - began > 0.6
+
+
+# Quotas.
+
+
+def quota(octets: int) -> Limiter:
+    """Of a limiter that forgets it."""
+    book = QuotaBook(reactor, QuotaParameters(octets=octets), MemoryStore(), over=lambda what: None)
+    in_reactor(book.open)
+    return Limiter(Limits(), reactor, quota=book)
+
+
+def test_a_session_ends_with_the_quota_and_the_next_is_refused() -> None:
+    seen = Observed()
+    known = passwords(ann="secret", bob="secret")
+    with (
+        origin(patient) as here,
+        proxy(seen, limiter=quota(100_000), authenticators=[known]) as server,
+    ):
+        to = client.destination(*here)
+        with log_in(server, b"ann") as connection:
+            assert client.request5(connection, to).code == socks5.SUCCEEDED
+            connection.sendall(bytes(30_000))
+            assert len(receive_exactly(connection, 30_000)) == 30_000
+        record = seen.record()
+        assert (record.end, record.received, record.sent) == (FINISHED, 30_000, 30_000)
+        with log_in(server, b"ann") as connection:
+            assert client.request5(connection, to).code == socks5.SUCCEEDED
+            with suppress(ConnectionError):
+                connection.sendall(bytes(30_000))
+                receive_all(connection)
+        record = seen.record(1)
+        assert (record.outcome, record.end) == (Outcome.GRANTED, EXHAUSTED)
+        assert record.received + record.sent == 40_000
+        with log_in(server, b"ann") as connection:
+            assert client.request5(connection, to).code == socks5.NOT_ALLOWED
+        record = seen.record(2)
+        assert record.outcome is Outcome.DENIED
+        assert record.rule == "limit: 100000 octets a day of password:ann"
+        with log_in(server, b"bob") as connection:
+            assert client.request5(connection, to).code == socks5.SUCCEEDED
+
+
+def test_what_comes_to_the_client_is_the_quota_to_the_octet() -> None:
+    def send(connection: socket.socket) -> None:
+        with suppress(ConnectionError):
+            connection.sendall(bytes(1_000_000))
+
+    with origin(send) as here:
+        known, seen = passwords(ann="secret"), Observed()
+        with proxy(seen, limiter=quota(300_001), authenticators=[known]) as server:
+            with log_in(server, b"ann") as connection:
+                assert client.request5(connection, client.destination(*here)).code == 0
+                total = 0
+                with suppress(ConnectionResetError):
+                    while data := connection.recv(1 << 16):
+                        total += len(data)
+            assert seen.record().sent == 300_001
+    # The reset may destroy what was under way.
+    assert total <= 300_001
+
+
+def test_an_association_ends_with_the_quota() -> None:
+    seen = Observed()
+    known = Wrapping(FramedDatagrams)
+    with (
+        echoing() as there,
+        proxy(seen, limiter=quota(3000), authenticators=[known]) as server,
+        client.dial(server) as control,
+        udp_socket() as ours,
+    ):
+        framing = FramedDatagrams()
+        assert client.greet(control, b"\x80") == 0x80
+        ask = socks5.Request(socks5.UDP_ASSOCIATE, client.destination("0.0.0.0", 0))
+        control.sendall(framing.encapsulate(socks5.encode_request(ask)))
+        reply = socks5.parse_reply(framing.decapsulate(receive_exactly(control, 14)))
+        assert reply is not None
+        where = (str(reply.value.bound.host), reply.value.bound.port)
+        for _ in range(2):
+            ours.sendto(framing.encapsulate_datagram(to(*there, bytes(1000))), where)
+        with suppress(ConnectionResetError):
+            assert receive_all(control) == b""
+        record = seen.record()
+    assert record.end == EXHAUSTED
+    assert 2000 <= record.received + record.sent <= 4000
 
 
 class Denying:
