@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from socks5d.interfaces import IEncapsulation
 from socks5d.model import Outcome
+from socks5d.net.stream import StreamSocket
 from socks5d.protocols.session import Session
 from socks5d.relay import Encapsulated, FastRelay, Origin, StreamTransport, relay_between
 from socks5d.relay.stream import SHUTDOWN
@@ -121,10 +122,10 @@ class ControlConnection(Protocol):
         """See L{Protocol}."""
         self._out = self.transport
         adapt(self.transport, self)
-        self._heard = is_bare(self.transport)
+        self._heard = isinstance(self.transport, StreamSocket) or is_bare(self.transport)
         self.session.identify(far(self.transport), near(self.transport))
         self.begin()
-        if self._heard:
+        if self._heard and self.session.server.limiter.limits_clients:
             self._enter()
         self.speak()
 
@@ -136,7 +137,8 @@ class ControlConnection(Protocol):
             # Not before: a PROXY header, which says who it is, has come by now.
             self._heard = True
             self.session.identify(far(self.transport), near(self.transport))
-            self._enter()
+            if self.session.server.limiter.limits_clients:
+                self._enter()
         if self._encapsulation is not None:
             data = self._decapsulated(data)
         if self._carrier is not None:
@@ -276,7 +278,8 @@ class ControlConnection(Protocol):
 
         @param origin: the other side.
         """
-        server = self.session.server
+        session, server = self.session, self.session.server
+        paced = session.rate or server.limiter.paces_identities
         relay = relay_between(
             self._out,
             origin.transport,
@@ -284,7 +287,7 @@ class ControlConnection(Protocol):
             server.timeouts.idle,
             server.timeouts.closing,
             self.carried,
-            self.session.paces(),
+            session.paces() if paced else None,
         )
         self.carry_by(relay)
         origin.attach(relay)

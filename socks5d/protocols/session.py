@@ -151,9 +151,7 @@ class Session:
 
     def enter(self) -> None:
         """Count it as its client's, now that it is known who that is."""
-        limiter = self.server.limiter
-        if limiter.limits_clients:
-            self.excess = limiter.admit_client(self.client, self._hold())
+        self.excess = self.server.limiter.admit_client(self.client, self._hold())
 
     def admit_identity(self) -> str | Deferred[str]:
         """
@@ -167,10 +165,7 @@ class Session:
         """
         @return: how fast it may go, from the client and to it; None for as fast as can be.
         """
-        limiter = self.server.limiter
-        if not self.rate and not limiter.paces_identities:
-            return None
-        return limiter.paces(self.rate, self.identity, self._hold())
+        return self.server.limiter.paces(self.rate, self.identity, self._hold())
 
     def _hold(self) -> Holding:
         if self.holding is None:

@@ -13,7 +13,7 @@ from socks5d.limits.pace import Pace, Paces
 from socks5d.net.pipes import Pipe
 from socks5d.net.poller import BUFFER, ERROR
 from socks5d.net.stream import StreamSocket
-from socks5d.relay.direction import MOST, BothWays, FastDirection
+from socks5d.relay.direction import MOST, FastDirection
 from socks5d.relay.fast import FastRelay
 from socks5d.relay.stream import Direction, Relay
 from socks5d.relay.transports import StreamTransport
@@ -27,8 +27,12 @@ class PacedFastDirection(FastDirection):
 
     __slots__ = ("_pace", "_waits")
 
-    def __init__(self, relay: BothWays, pace: Pace) -> None:
-        super().__init__(relay)
+    _pace: Pace
+
+    def follow(self, pace: Pace) -> None:
+        """
+        @param pace: what it moves goes no faster than so.
+        """
         self._pace = pace
         self._waits = False
         pace.resume = self._resume
@@ -90,7 +94,9 @@ class PacedFastDirection(FastDirection):
 class PacedFastRelay(FastRelay):
     """A L{FastRelay} with a pace each way."""
 
-    __slots__ = ("_paces",)
+    __slots__ = ()
+
+    direction = PacedFastDirection
 
     def __init__(
         self,
@@ -106,15 +112,11 @@ class PacedFastRelay(FastRelay):
 
         @param paces: from the client, and to it.
         """
-        self._paces = paces
         super().__init__(client, origin, clock, idle, ended)
-        for pace in paces:
+        for direction, pace in zip((self.up, self.down), paces, strict=True):
+            assert isinstance(direction, PacedFastDirection)
+            direction.follow(pace)
             pace.exhausted = self.abort
-
-    def directions(self) -> tuple[FastDirection, FastDirection]:
-        """See L{FastRelay}."""
-        up, down = self._paces
-        return PacedFastDirection(self, up), PacedFastDirection(self, down)
 
 
 class PacedDirection(Direction):
