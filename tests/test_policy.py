@@ -9,12 +9,14 @@ from twisted.internet.testing import MemoryReactorClock
 from socks5d.auth import AnyUserID, NoAuthentication
 from socks5d.config import Settings
 from socks5d.interfaces import USERID
+from socks5d.limits.store import MemoryStore, SQLiteStore
 from socks5d.naming import make_checker
-from socks5d.parameters import Limits
+from socks5d.parameters import Limits, QuotaParameters, QuotaStore
 from socks5d.policy import (
     authenticates,
     make_authenticators,
     make_observers,
+    make_quotas,
     make_ruleset,
     share_out,
     within_descriptors,
@@ -111,3 +113,26 @@ def test_granted_sessions_are_in_the_log_unless_there_is_another(
     assert isinstance(first, SessionLog)
     assert first._granted is granted
     assert others == ([] if log is None else [log])
+
+
+# Quotas.
+
+
+def test_without_a_quota_nothing_is_kept() -> None:
+    assert make_quotas(QuotaParameters(), MemoryReactorClock()) is None
+
+
+@pytest.mark.parametrize("store", QuotaStore)
+def test_a_quota_is_kept_where_it_is_set_to_be(tmp_path: Path, store: QuotaStore) -> None:
+    parameters = QuotaParameters(octets=5, store=store, file=tmp_path / "quota")
+    book = make_quotas(parameters, MemoryReactorClock())
+    assert book is not None
+    assert isinstance(book._store, SQLiteStore if store is QuotaStore.SQLITE else MemoryStore)
+    # Nothing is made yet: whoever it is made by may not be whoever writes it.
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_for_it_has_to_be_there(tmp_path: Path) -> None:
+    parameters = QuotaParameters(octets=5, file=tmp_path / "nowhere" / "quota")
+    with pytest.raises(ConfigError, match=r"quota\.file: .*nowhere/quota: there is no such folder"):
+        make_quotas(parameters, MemoryReactorClock())
