@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
@@ -146,6 +148,50 @@ def test_more_that_comes_although_the_source_was_paused_waits_too() -> None:
     slow.turn(2)
     assert slow.client.value() == b"a" * 60_000 + b"b" * 10
     assert slow.origin.producerState == "producing"
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("data"), st.integers(1, 70_000)),
+        st.tuples(st.just("full"), st.just(0)),
+        st.tuples(st.just("empty"), st.just(0)),
+        st.tuples(st.just("time"), st.integers(1, 100)),
+    ),
+    max_size=30,
+)
+
+
+@given(STEPS, st.sampled_from([1000, RATE, 10_000_000]))
+def test_whatever_happens_all_goes_in_its_order_and_the_end_behind_it(
+    steps: list[tuple[str, int]], rate: int
+) -> None:
+    slow = Slow(rate=rate)
+    sent = b""
+    for what, much in steps:
+        if what == "data" and slow.origin.producerState == "producing":
+            # Nobody reads from a source that is paused.
+            piece = bytes((len(sent) + n) % 251 for n in range(much))
+            sent += piece
+            slow.relay.origin_data(piece)
+        elif what == "full":
+            slow.relay.down.pauseProducing()
+        elif what == "empty":
+            slow.relay.down.resumeProducing()
+        elif what == "time":
+            slow.turn(much / 100)
+        got = slow.client.value()
+        assert sent.startswith(got)
+        assert len(got) <= (slow.clock.seconds() + BURST) * rate + 1
+        assert slow.relay.sent == len(got)
+    slow.relay.origin_eof()
+    slow.relay.down.resumeProducing()
+    for _ in range(40):
+        slow.clock.advance(10)
+    if rate > 1000:
+        assert slow.client.value() == sent
+        assert slow.client.finished
+    else:
+        assert slow.client.finished is (slow.client.value() == sent)
 
 
 def test_for_a_sink_that_is_gone_nothing_is_held() -> None:
