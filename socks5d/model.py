@@ -36,6 +36,8 @@ class Outcome(StrEnum):
     # A denial for which SOCKS 4 has a code of its own.
     IDENT_UNREACHABLE = "identd gave no name"
     IDENT_MISMATCH = "identd names another user"
+    # A denial that is the client's own excess, of which logs tell once and then count.
+    OVER_LIMIT = "over a limit"
     # These end a session before there is a request to answer.
     NO_ACCEPTABLE_METHOD = "no acceptable method"
     NOT_AUTHENTICATED = "not authenticated"

@@ -148,11 +148,10 @@ class Limits:
         its session, at once.
     @ivar pipes: pipes that bulk goes through, at once; 0 to copy everything.  A stalled
         relay can leave its pipe full, with up to a mebibyte in the kernel.
-    @ivar associations: UDP associations of one client address (of IPv6, of one /64) at
-        once.
+    @ivar associations: UDP associations of one client at once.
     @ivar destinations: addresses of one association that are remembered, and as many
         names; what is sent to one more makes it forget the oldest.
-    @ivar idents: questions to the identd of one client address at once; more wait.
+    @ivar idents: questions to the identd of one client at once; more wait.
     @ivar client_sessions: sessions of one client at once; 0 for any number.  A client is an
         address, or those that begin alike: C{associations}, C{idents} and names that are
         being resolved are counted by it too.

@@ -81,8 +81,11 @@ class SessionLog:
     def closed(self, record: Record) -> None:
         """
         See L{ISessionObserver}.  A client that left without a word (a port check, say)
-        is not worth a line; the access log has it.
+        is not worth a line, nor is each that is over a limit, which is said once and then
+        counted; the access log has them.
         """
+        if record.outcome is Outcome.OVER_LIMIT:
+            return
         if record.outcome is Outcome.CLIENT_LEFT and not record.handshake:
             return
         if record.outcome is Outcome.GRANTED and not self._granted:

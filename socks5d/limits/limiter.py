@@ -60,7 +60,6 @@ def words(limits: Limits) -> Mapping[str, str]:
     @return: for each kind how a line of the log begins, which goes on with whose it is.
     """
     return {
-        ASSOCIATIONS: f"limit: {limits.associations} associations of ",
         STARTS: f"limit: {limits.session_rate} new sessions per second of ",
         CLIENT_SESSIONS: f"limit: {limits.client_sessions} sessions of ",
         IDENTITY_SESSIONS: f"limit: {limits.identity_sessions} sessions of ",
@@ -164,7 +163,6 @@ class Limiter:
         return ready if isinstance(ready, str) else ready.addErrback(self._uncounted)
 
     def _uncounted(self, failure: Failure) -> str:
-        failure.trap(Exception)
         if failure.check(CancelledError):
             failure.raiseException()
         self._complaints.complain("a limit could not be counted, which refuses", failure)
@@ -177,7 +175,7 @@ class Limiter:
                 rest = kinds[number + 1 :]
                 return Deferred.fromCoroutine(self._admit_later(taking, kind, rest, key, holding))
             if not taking:
-                return self.over(kind, key)
+                return self._over(kind, key)
         return ""
 
     async def _admit_later(
@@ -185,13 +183,13 @@ class Limiter:
     ) -> str:
         try:
             if not await taking:
-                return self.over(kind, key)
+                return self._over(kind, key)
         except Exception:  # noqa: BLE001 (what counts may be gone)
             return self._uncounted(Failure())
         answer = self._admit(rest, key, holding)
         return answer if isinstance(answer, str) else await answer
 
-    def over(self, kind: str, key: str) -> str:
+    def _over(self, kind: str, key: str) -> str:
         """
         Say that a key would have one too many of a kind.
 

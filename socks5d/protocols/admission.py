@@ -34,4 +34,4 @@ async def _without(excess: str | Deferred[str], session: Session) -> None:
             server.blame(Failure(), "a limit could not be counted, which refuses")
             excess = UNCOUNTED
     if excess:
-        raise Refusal(Outcome.DENIED, excess)
+        raise Refusal(Outcome.OVER_LIMIT, excess)

@@ -21,7 +21,6 @@ from socks5d.egress.datagram import open_datagram
 from socks5d.egress.failures import NETWORK_ERRORS
 from socks5d.escape import printable
 from socks5d.interfaces import IDatagramEncapsulation
-from socks5d.limits.limiter import ASSOCIATIONS
 from socks5d.model import Decision, Outcome, Refusal, Request, Verdict
 from socks5d.protocols.connect import judge, named, permitted_addresses
 from socks5d.protocols.session import Session
@@ -58,7 +57,6 @@ async def associate(
     session.rule = (await judge(session, session.request(port=0))).rule
     associations, key = server.limiter.associations, server.limiter.clients.key(client)
     if not await _counted(session, key):
-        server.limiter.over(ASSOCIATIONS, key)
         raise Refusal(Outcome.FAILED, "the client has as many associations as it may")
     if not server.capacity.enter():
         associations.give_back(key)

@@ -303,7 +303,7 @@ class SOCKSProtocol(ControlConnection):
 
     def too_late(self) -> None:
         """See L{ControlConnection}."""
-        self.refuse(Outcome.DENIED, str(self.session.excess))
+        self.refuse(Outcome.OVER_LIMIT, str(self.session.excess))
 
     def handshake_late(self) -> None:
         """The client has not said in time what it wants."""

@@ -32,6 +32,7 @@ _COMMANDS = {
 #: REP for each outcome that has its own; section 6.
 _REPLIES = {
     Outcome.DENIED: socks5.NOT_ALLOWED,
+    Outcome.OVER_LIMIT: socks5.NOT_ALLOWED,
     Outcome.IDENT_UNREACHABLE: socks5.NOT_ALLOWED,
     Outcome.IDENT_MISMATCH: socks5.NOT_ALLOWED,
     Outcome.NETWORK_UNREACHABLE: socks5.NETWORK_UNREACHABLE,
@@ -86,13 +87,13 @@ class SOCKSv5(SOCKSProtocol):
         def told(excess: str) -> None:
             session.excess = excess
             if excess:
-                self.close(_NO_METHOD, Outcome.DENIED, excess)
+                self.close(_NO_METHOD, Outcome.OVER_LIMIT, excess)
             else:
                 self._judge(authenticator)
 
         def failed(failure: Failure) -> None:
             session.server.blame(failure, "a client's sessions could not be counted in time")
-            self.close(_NO_METHOD, Outcome.DENIED, UNCOUNTED)
+            self.close(_NO_METHOD, Outcome.OVER_LIMIT, UNCOUNTED)
 
         self.ask(told, failed, lambda: session.excess)
 

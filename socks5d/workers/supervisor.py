@@ -346,6 +346,12 @@ class Supervisor(Service):
 def _tally(limits: Limits, quotas: QuotaBook | None, reactor: Any, log: Logger) -> Tally:
     """What counts for all workers, and tells who is over a limit."""
     begins, excesses = words(limits), Excesses(reactor, log)
+
+    def over(kind: str, key: str) -> None:
+        # Where there is no word for it, each session's line says so.
+        if kind in begins:
+            excesses.tell(begins[kind] + key)
+
     rate, burst = limits.session_rate, limits.session_burst
     return Tally(
         {
@@ -354,7 +360,7 @@ def _tally(limits: Limits, quotas: QuotaBook | None, reactor: Any, log: Logger) 
             IDENTITY_SESSIONS: limits.identity_sessions,
         },
         Starts(reactor, rate, burst) if rate else None,
-        lambda kind, key: excesses.tell(begins.get(kind, f"limit: {kind} of ") + key),
+        over,
         _lessors(limits, quotas, reactor),
     )
 

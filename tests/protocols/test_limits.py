@@ -73,7 +73,7 @@ def test_one_too_many_is_refused_in_each_versions_terms(logs: Sequence[LogEvent]
                 assert reply4.code == socks4.REJECTED
             for number in range(2):
                 record = seen.record(number)
-                assert (record.outcome, record.rule) == (Outcome.DENIED, OVER)
+                assert (record.outcome, record.rule) == (Outcome.OVER_LIMIT, OVER)
         seen.record(2)
         with open_session(server, here):
             pass
@@ -91,7 +91,7 @@ def test_with_authentication_it_is_refused_before_that() -> None:
             with client.dial(server) as second:
                 assert client.greet(second, b"\x02") == socks5.NO_ACCEPTABLE_METHODS
                 assert receive_all(second) == b""
-            assert (seen.record().outcome, seen.record().rule) == (Outcome.DENIED, OVER)
+            assert (seen.record().outcome, seen.record().rule) == (Outcome.OVER_LIMIT, OVER)
             assert client.log_in(first, b"ann", b"secret") == 0
 
 
@@ -146,7 +146,7 @@ def test_one_too_many_that_says_nothing_is_not_waited_for() -> None:
             assert client.greet(first) == 0
             with client.dial(server) as second:
                 assert receive_all(second) == b""
-            assert (seen.record().outcome, seen.record().rule) == (Outcome.DENIED, OVER)
+            assert (seen.record().outcome, seen.record().rule) == (Outcome.OVER_LIMIT, OVER)
 
 
 def leaves_at_once(server: Address, here: Address) -> None:
@@ -359,7 +359,7 @@ def test_what_is_counted_elsewhere_is_waited_for(granted: bool | Exception, meth
         record = seen.record()
         if granted is not True:
             expected = f"limit: 5 sessions of {HERE}" if granted is False else UNCOUNTED
-            assert (record.outcome, record.rule) == (Outcome.DENIED, expected)
+            assert (record.outcome, record.rule) == (Outcome.OVER_LIMIT, expected)
     assert shares.back == ({HERE: 1} if granted is True else {})
 
 
@@ -375,7 +375,7 @@ def test_an_answer_that_does_not_come_refuses(methods: str) -> None:
                 assert reply.code == socks5.NOT_ALLOWED
             else:
                 assert client.greet(connection, b"\x02") == socks5.NO_ACCEPTABLE_METHODS
-        assert (seen.record().outcome, seen.record().rule) == (Outcome.DENIED, UNCOUNTED)
+        assert (seen.record().outcome, seen.record().rule) == (Outcome.OVER_LIMIT, UNCOUNTED)
     assert shares.back == {}
 
 
@@ -529,7 +529,7 @@ def test_a_session_ends_with_the_quota_and_the_next_is_refused() -> None:
         with log_in(server, b"ann") as connection:
             assert client.request5(connection, to).code == socks5.NOT_ALLOWED
         record = seen.record(2)
-        assert record.outcome is Outcome.DENIED
+        assert record.outcome is Outcome.OVER_LIMIT
         assert record.rule == "limit: 100000 octets a day of password:ann"
         with log_in(server, b"bob") as connection:
             assert client.request5(connection, to).code == socks5.SUCCEEDED
