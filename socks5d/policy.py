@@ -1,5 +1,6 @@
 """What settings come to: who is let in, what is allowed, how much there may be."""
 
+import os
 from typing import Any
 
 from attrs import evolve
@@ -175,7 +176,8 @@ def make_quotas(quota: QuotaParameters, reactor: Any) -> QuotaBook | None:
     if quota.store is QuotaStore.MEMORY:
         store = MemoryStore()
     else:
-        if not quota.file.absolute().parent.is_dir():
+        # Not "is_dir()", which raises where this user may not look.
+        if not os.path.isdir(quota.file.absolute().parent):  # noqa: PTH112
             raise ConfigError(f"quota.file: {quota.file}: there is no such folder")
         store = SQLiteStore(reactor, quota.file)
     return QuotaBook(reactor, quota, store, Excesses(reactor, _log).tell)

@@ -75,10 +75,12 @@ class SOCKSService(Service):
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = within_descriptors(settings.limits, descriptors)
         self.capacity = Capacity(limits.sessions, reactor, limits, give_back)
-        self._quotas: QuotaBook | None = make_quotas(settings.quota, reactor)
-        quota: ILessor | None = self._quotas
-        if elsewhere is not None and quota is not None:
-            self._quotas, quota = None, elsewhere.lessor(QUOTA)
+        self._quotas: QuotaBook | None = None
+        quota: ILessor | None = None
+        if elsewhere is None:
+            self._quotas = quota = make_quotas(settings.quota, reactor)
+        elif settings.quota.octets:
+            quota = elsewhere.lessor(QUOTA)
         self._limiter = Limiter(limits, reactor, elsewhere, quota)
         if available(reactor):
             poller_of(reactor).pipes.limit = limits.pipes
