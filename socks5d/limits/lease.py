@@ -223,9 +223,10 @@ class Reservoir(TokenBucket):
         }
         part = self._askers[holder].sessions / sum(each.sessions for each in self._askers.values())
         level = self.level(now)
+        most = max(self.rate * SLICE, 1.0)
         # Rounded so that an exact wait is long enough.
         fair = round(self.rate * part * min(now - granted, SLICE), 6)
-        octets = int(min(level, max(fair, level - self.burst / 2), self.rate * SLICE))
+        octets = int(min(level, max(fair, level - self.burst / 2), most))
         enough = max(self.rate * part * QUANTUM / 2, 1.0)
         if octets < min(enough, self.burst):
             wait = max(
@@ -234,7 +235,7 @@ class Reservoir(TokenBucket):
             return Lease(0, max(wait, GRAIN))
         self.spend(octets, now)
         self._askers[holder] = _Asker(max(sessions, 1), now, now)
-        return Lease(octets, QUANTUM if octets < self.rate * SLICE else 0.0)
+        return Lease(octets, QUANTUM if octets < int(most) else 0.0)
 
 
 class Reservoirs:
@@ -245,7 +246,8 @@ class Reservoirs:
         @param rate: octets a second, of each key.
         """
         self._clock = clock
-        burst = max(rate * BURST, 1.0)
+        # At least so that half of it is an octet.
+        burst = max(rate * BURST, 2.0)
         self._reservoirs = Buckets(lambda now: Reservoir(rate, burst, now))
 
     def __len__(self) -> int:

@@ -185,7 +185,11 @@ class QuotaBook:
 
     async def _save_all(self) -> None:
         unsaved, self._unsaved = self._unsaved, {}
-        for period, counts in unsaved.items():
+        for period, all_counts in unsaved.items():
+            # Whoever has used nothing need not be remembered.
+            counts = {key: octets for key, octets in all_counts.items() if octets}
+            if not counts:
+                continue
             try:
                 await maybeDeferred(self._store.add, period.name, period.ends, counts)
             except Exception as error:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
@@ -104,6 +106,22 @@ def test_one_alone_has_all_of_it() -> None:
     before = mover.moved
     turn(clock, 10)
     assert 0.93 * 10 * RATE < mover.moved - before < 1.05 * 10 * RATE
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(1, 100) | st.integers(100, 10_000_000), st.integers(1, 3))
+def test_any_rate_holds(rate: int, holders: int) -> None:
+    clock = Clock()
+    reservoirs = Reservoirs(clock, rate)
+    movers = [
+        Mover([LeasedFlow(clock, Later(clock, reservoirs, holder, 0.002), "ann")])
+        for holder in range(holders)
+    ]
+    for mover in movers:
+        mover.move()
+    turn(clock, 20)
+    moved = sum(mover.moved for mover in movers)
+    assert 0.85 * 20 * rate - 3 < moved <= (20 + BURST) * rate + 2
 
 
 def test_each_key_has_its_own_and_is_forgotten() -> None:

@@ -147,6 +147,25 @@ def test_what_was_used_since_is_stored_at_the_end() -> None:
     assert scene.clock.getDelayedCalls() == []
 
 
+def test_who_has_used_nothing_is_not_remembered() -> None:
+    store = Later()
+    scene = Scene(1 << 20, store)
+    for who in ("ann", "bob"):
+        scene.book.lease(0, who, 1)
+    for _, asked in store.asked:
+        asked.callback(0)
+    for who in ("ann", "bob"):
+        scene.book.give_back(who, scene.lease(who).octets)
+    scene.clock.advance(INTERVAL)
+    # The first lease of each waits here.
+    assert [set(each[1]) for each in store.adding] == [{"ann", "bob"}]
+    store.adding[0][2].callback(None)
+    for who in ("ann", "bob"):
+        scene.book.give_back(who, scene.lease(who).octets)
+    scene.clock.advance(INTERVAL)
+    assert len(store.adding) == 1
+
+
 def test_who_has_been_away_is_looked_up_again_and_costs_nothing_meanwhile() -> None:
     scene = Scene(1000)
     scene.all_of_it()
