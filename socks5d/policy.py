@@ -13,7 +13,7 @@ from socks5d.config import Settings
 from socks5d.interfaces import USERID, IAuthenticator, IQuotaStore, IRuleset, ISessionObserver
 from socks5d.limits.excess import Excesses
 from socks5d.limits.quota import QuotaBook
-from socks5d.limits.store import MemoryStore, SQLiteStore
+from socks5d.limits.store import MemoryStore
 from socks5d.parameters import (
     GSSAPIParameters,
     Limits,
@@ -179,6 +179,11 @@ def make_quotas(quota: QuotaParameters, reactor: Any) -> QuotaBook | None:
         # Not "is_dir()", which raises where this user may not look.
         if not os.path.isdir(quota.file.absolute().parent):  # noqa: PTH112
             raise ConfigError(f"quota.file: {quota.file}: there is no such folder")
+        try:
+            # Some Pythons are made without it.
+            from socks5d.limits.sqlite import SQLiteStore
+        except ImportError:
+            raise ConfigError("quota: this Python has no SQLite; use store = 'memory'") from None
         store = SQLiteStore(reactor, quota.file)
     return QuotaBook(reactor, quota, store, Excesses(reactor, _log).tell)
 

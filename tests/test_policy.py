@@ -1,5 +1,6 @@
 """What settings come to: who is let in, and how much there may be."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from twisted.internet.testing import MemoryReactorClock
 from socks5d.auth import AnyUserID, NoAuthentication
 from socks5d.config import Settings
 from socks5d.interfaces import USERID
-from socks5d.limits.store import MemoryStore, SQLiteStore
+from socks5d.limits.sqlite import SQLiteStore
+from socks5d.limits.store import MemoryStore
 from socks5d.naming import make_checker
 from socks5d.parameters import Limits, QuotaParameters, QuotaStore
 from socks5d.policy import (
@@ -135,4 +137,11 @@ def test_a_quota_is_kept_where_it_is_set_to_be(tmp_path: Path, store: QuotaStore
 def test_a_folder_for_it_has_to_be_there(tmp_path: Path) -> None:
     parameters = QuotaParameters(octets=5, file=tmp_path / "nowhere" / "quota")
     with pytest.raises(ConfigError, match=r"quota\.file: .*nowhere/quota: there is no such folder"):
+        make_quotas(parameters, MemoryReactorClock())
+
+
+def test_without_sqlite_there_is_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "socks5d.limits.sqlite", None)
+    parameters = QuotaParameters(octets=5, file=tmp_path / "quota")
+    with pytest.raises(ConfigError, match="this Python has no SQLite; use store = 'memory'"):
         make_quotas(parameters, MemoryReactorClock())
