@@ -91,8 +91,12 @@ class Deadlines:
     they would have been due, and with each the memory around it.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, grain: float = GRAIN) -> None:
+        """
+        @param grain: how late a short one may be, in seconds.
+        """
         self._clock = clock
+        self._grain = grain
         self._call: IDelayedCall | None = None
         self._buckets: dict[tuple[float, int], _Bucket] = {}
         #: By how long they are: from when and until when they go where the last one went.
@@ -115,7 +119,7 @@ class Deadlines:
         return deadline
 
     def _bucket(self, seconds: float, when: float) -> _Bucket:
-        grain = max(2.0 ** (frexp(seconds)[1] - 7), GRAIN)
+        grain = max(2.0 ** (frexp(seconds)[1] - 7), self._grain)
         place = int(when / grain)
         bucket = self._buckets.get((grain, place))
         if bucket is None:

@@ -8,7 +8,7 @@ L{Timeouts.decision<socks5d.parameters.Timeouts>} and takes its failure as a ref
 Times are in seconds, sizes in octets.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -242,6 +242,40 @@ class IEgressOnTerms(IEgress):
             all that are permitted on the same.
         @raise Refusal: when that cannot be.
         """
+
+
+class IQuotaStore(Interface):
+    """
+    Keeps how many octets identities have used, for longer than this program runs.  Each
+    answer comes at once or as a Deferred's; one that fails, or does not come, refuses.
+    """
+
+    def open() -> Deferred[None] | None:
+        """
+        Begin.  Called once, before anything else, with the privileges that are left.
+
+        @raise Exception: when nothing can be kept, which ends the program.
+        """
+
+    def used(period: str, identity: str) -> Deferred[int] | int:
+        """
+        @param period: what it is called.
+        @param identity: C{source:name}, printable.
+        @return: octets that were used in it; 0 for an identity that is not known.
+        """
+
+    def add(period: str, ends: float, octets: Mapping[str, int]) -> Deferred[None] | None:
+        """
+        Add to what was used, all of it or nothing.
+
+        @param ends: when the period does, in seconds since the epoch.  What it holds may be
+            forgotten then.
+        @param octets: by identity; less than 0 to take back.
+        @raise Exception: it is tried again later, with what has come since.
+        """
+
+    def close() -> Deferred[None] | None:
+        """End.  Nothing is called after it."""
 
 
 class ISessionObserver(Interface):

@@ -1,6 +1,7 @@
 """Listeners: from what the operator wrote to endpoints, and what is said about them."""
 
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.internet.endpoints import (
@@ -14,10 +15,12 @@ from twisted.python.failure import Failure
 
 from socks5d.config import Serving
 from socks5d.escape import one_line
+from socks5d.limits.quota import QuotaBook
 from socks5d.net.addresses import socket_address
 from socks5d.policy import open_to_strangers
 from socks5d.proxyheader import PREFIX, FilteredEndpoint, endpoint_of
 from socks5d.sessionlog import host_port
+from socks5d.signals import fail_in_order
 from socks5d.values import ConfigError
 from socks5d.wire.address import UNSPECIFIED, Address
 from socks5d.wire.names import NotAName, canonical
@@ -116,6 +119,23 @@ def announce(listener: str, host: Address | None) -> None:
     """Say where a listener listens."""
     where = host_port(*host) if host is not None else "a socket without an address"
     _log.info("listening on {where} ({listener})", where=where, listener=listener)
+
+
+def keep_quotas(book: QuotaBook, file: Path, reactor: Any) -> None:
+    """
+    Begin to keep what identities use.  Where that cannot be done the process ends.
+
+    @param file: where.
+    """
+
+    def failed(failure: Failure) -> None:
+        problem = one_line(failure.getErrorMessage())
+        _log.critical(
+            "socks5d: quota.file: {file}: cannot be used: {problem}", file=file, problem=problem
+        )
+        fail_in_order(reactor)
+
+    book.open().addErrback(failed)
 
 
 def complain(listener: str, failure: Failure) -> str:

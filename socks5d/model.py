@@ -38,6 +38,8 @@ class Outcome(StrEnum):
     # A denial for which SOCKS 4 has a code of its own.
     IDENT_UNREACHABLE = "identd gave no name"
     IDENT_MISMATCH = "identd names another user"
+    # A denial that is the client's own excess, of which logs tell once and then count.
+    OVER_LIMIT = "over a limit"
     # These end a session before there is a request to answer.
     NO_ACCEPTABLE_METHOD = "no acceptable method"
     NOT_AUTHENTICATED = "not authenticated"
@@ -335,7 +337,7 @@ class Record(NamedTuple):
     @ivar outcome: the answer.
     @ivar rule: the rule that decided, or what went wrong.
     @ivar end: how a granted session ended: "finished", "client reset", "origin
-        reset", "idle", "shutdown".  "" for one that was not granted.
+        reset", "idle", "shutdown", "quota" (used up).  "" for one that was not granted.
     @ivar received: octets that the client sent to the destination.
     @ivar sent: octets that the destination sent to the client.
     @ivar handshake: octets that the client sent before there was a request.

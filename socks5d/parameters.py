@@ -151,8 +151,7 @@ class Limits:
         its session, at once.
     @ivar pipes: pipes that bulk goes through, at once; 0 to copy everything.  A stalled
         relay can leave its pipe full, with up to a mebibyte in the kernel.
-    @ivar associations: UDP associations of one client address (of IPv6, of one /64) at
-        once.
+    @ivar associations: UDP associations of one client at once.
     @ivar destinations: addresses of one association that are remembered, and as many
         names; what is sent to one more makes it forget the oldest.
     @ivar failures: logins that fail before the next from the same client address, or for
@@ -160,7 +159,19 @@ class Limits:
     @ivar logins: logins being checked in threads, or waiting for it, at once; as many again
         of those who were let in lately.
     @ivar login_threads: logins being checked in threads at once; as many again, likewise.
-    @ivar idents: questions to the identd of one client address at once; more wait.
+    @ivar idents: questions to the identd of one client at once; more wait.
+    @ivar client_sessions: sessions of one client at once; 0 for any number.  A client is an
+        address, or those that begin alike: C{associations}, C{idents} and names that are
+        being resolved are counted by it too.
+    @ivar client_ipv4: bits of an IPv4 address that tell clients apart.
+    @ivar client_ipv6: bits of an IPv6 address that do.
+    @ivar identity_sessions: sessions of one identity at once, those of nobody in particular
+        aside; 0 for any number.
+    @ivar session_rate: new sessions of one client in a second; 0 for any number.
+    @ivar session_burst: those that may begin together, after a rest.
+    @ivar rate: octets a second of one session, each way; 0 for as many as can be.
+    @ivar identity_rate: octets a second of all sessions of one identity together, each way;
+        0 for as many as can be.
     """
 
     sessions: int = field(default=0, validator=ge(0))
@@ -177,6 +188,52 @@ class Limits:
     logins: int = field(default=256, validator=ge(1))
     login_threads: int = field(default=4, validator=[ge(1), le(256)])
     idents: int = field(default=4, validator=ge(1))
+    client_sessions: int = field(default=0, validator=ge(0))
+    client_ipv4: int = field(default=32, validator=[ge(0), le(32)])
+    client_ipv6: int = field(default=64, validator=[ge(0), le(128)])
+    identity_sessions: int = field(default=0, validator=ge(0))
+    session_rate: int = field(default=0, validator=ge(0))
+    session_burst: int = field(default=20, validator=ge(1))
+    rate: int = field(default=0, validator=ge(0))
+    identity_rate: int = field(default=0, validator=ge(0))
+
+
+class QuotaPeriod(Enum):
+    """
+    For how long a quota is, by UTC.  The value is the word that settings use.
+    """
+
+    DAY = "day"
+    #: From Monday on.
+    WEEK = "week"
+    MONTH = "month"
+
+
+class QuotaStore(Enum):
+    """
+    Where what was used is kept.  The value is the word that settings use.
+    """
+
+    SQLITE = "sqlite"
+    #: Until the program ends.
+    MEMORY = "memory"
+
+
+@frozen(slots=True, kw_only=True)
+class QuotaParameters:
+    """
+    How much each identity may relay.  A value out of range raises ValueError.
+
+    @ivar octets: of one identity in a period, both ways together; 0 for any number.
+    @ivar period: after which it begins anew.
+    @ivar store: where what was used is kept.
+    @ivar file: the SQLite database, which is made where there is none.
+    """
+
+    octets: int = field(default=0, validator=[ge(0), le(1 << 62)])
+    period: QuotaPeriod = QuotaPeriod.DAY
+    store: QuotaStore = QuotaStore.SQLITE
+    file: Path = Path("socks5d-quota.sqlite3")
 
 
 @frozen(slots=True)

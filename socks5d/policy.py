@@ -1,18 +1,29 @@
 """What settings come to: who is let in, what is allowed, how much there may be."""
 
+import os
 from collections.abc import Callable
 from time import time
 from typing import Any
 
 from attrs import evolve
+from twisted.logger import Logger
 
 from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
 from socks5d.auth.gssapi import GSSAPIAuthenticator
 from socks5d.auth.gsscontext import Acceptor, NoCredentials
 from socks5d.auth.guessing import PATIENCE, Guessing
 from socks5d.config import Serving, Settings
-from socks5d.interfaces import USERID, IAuthenticator, IRuleset, ISessionObserver
-from socks5d.parameters import GSSAPIParameters, Limits, MessageProtection
+from socks5d.interfaces import USERID, IAuthenticator, IQuotaStore, IRuleset, ISessionObserver
+from socks5d.limits.excess import Excesses
+from socks5d.limits.quota import QuotaBook
+from socks5d.limits.store import MemoryStore
+from socks5d.parameters import (
+    GSSAPIParameters,
+    Limits,
+    MessageProtection,
+    QuotaParameters,
+    QuotaStore,
+)
 from socks5d.rules import Chain, ClientRules, DestinationRules, PermitUnprotected
 from socks5d.rules.chain import PERMIT_UNPROTECTED
 from socks5d.rules.rule import Action
@@ -27,6 +38,8 @@ RESERVED_DESCRIPTORS = 24
 #: What a session takes: the client's and the destination's.
 DESCRIPTORS_PER_SESSION = 2
 DESCRIPTORS_PER_PIPE = 2
+
+_log = Logger()
 
 LEVELS = {
     MessageProtection.NONE: gssframe.NOTHING,
@@ -209,6 +222,29 @@ def _by_rules(serving: Serving) -> bool:
     if serving.rulesets or not serving.rules:
         return False
     return all(each.client for each in serving.rules if each.action is Action.PERMIT)
+
+
+def make_quotas(quota: QuotaParameters, reactor: Any) -> QuotaBook | None:
+    """
+    @return: what says how much each identity may relay; None for as much as it likes.
+    @raise ConfigError: for a file that cannot be.
+    """
+    if not quota.octets:
+        return None
+    store: IQuotaStore
+    if quota.store is QuotaStore.MEMORY:
+        store = MemoryStore()
+    else:
+        # Not "is_dir()", which raises where this user may not look.
+        if not os.path.isdir(quota.file.absolute().parent):  # noqa: PTH112
+            raise ConfigError(f"quota.file: {quota.file}: there is no such folder")
+        try:
+            # Some Pythons are made without it.
+            from socks5d.limits.sqlite import SQLiteStore
+        except ImportError:
+            raise ConfigError("quota: this Python has no SQLite; use store = 'memory'") from None
+        store = SQLiteStore(reactor, quota.file)
+    return QuotaBook(reactor, quota, store, Excesses(reactor, _log).tell)
 
 
 def make_observers(settings: Settings, access_log: AccessLog | None) -> list[ISessionObserver]:

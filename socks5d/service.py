@@ -18,15 +18,30 @@ from socks5d.config.rules import UPSTREAMS
 from socks5d.config.settings import serving
 from socks5d.egress import DirectEgress, is_own
 from socks5d.interfaces import IAuthenticator, IRuleset, ISessionObserver
-from socks5d.listening import accepted_address, announce, cannot_start, complain, make_endpoint
+from socks5d.limits.lease import ILessor
+from socks5d.limits.limiter import QUOTA, IElsewhere, Limiter
+from socks5d.limits.quota import QuotaBook
+from socks5d.listening import (
+    accepted_address,
+    announce,
+    cannot_start,
+    complain,
+    keep_quotas,
+    make_endpoint,
+)
 from socks5d.memory import give_back
 from socks5d.net import available, faster
 from socks5d.net.poller import poller_of
 from socks5d.parameters import Timeouts
-from socks5d.policy import make_authenticators, make_guessing, make_ruleset, within_descriptors
+from socks5d.policy import (
+    make_authenticators,
+    make_guessing,
+    make_quotas,
+    make_ruleset,
+    within_descriptors,
+)
 from socks5d.protocols import Capacity, SOCKSFactory
 from socks5d.protocols.ident import IdentLookups
-from socks5d.protocols.shares import IShares
 from socks5d.rules import Protection
 from socks5d.signals import fail_in_order
 from socks5d.values import ConfigError, Problems
@@ -52,15 +67,15 @@ class SOCKSService(Service):
         reactor: Any,
         observers: Iterable[ISessionObserver] = (),
         *,
-        associations: IShares | None = None,
+        elsewhere: IElsewhere | None = None,
         endpoints: Sequence[IStreamServerEndpoint] | None = None,
     ) -> None:
         """
         @param settings: what to do.
         @param reactor: the reactor to run on.
         @param observers: are told of every session.
-        @param associations: counts clients' UDP associations, where that is not done here
-            alone.
+        @param elsewhere: where what clients and identities have is counted, where that is
+            not done here alone.
         @param endpoints: where to listen, in the place of making them; one for each
             C{settings.listen}.  Nothing is said about them then.
         @raise ConfigError: for settings that do not go together, or not here.
@@ -70,7 +85,14 @@ class SOCKSService(Service):
         self._reactor = reactor
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = within_descriptors(settings.limits, descriptors)
-        self.capacity = Capacity(limits.sessions, reactor, limits, associations, give_back)
+        self.capacity = Capacity(limits.sessions, reactor, limits, give_back)
+        self._quotas: QuotaBook | None = None
+        quota: ILessor | None = None
+        if elsewhere is None:
+            self._quotas = quota = make_quotas(settings.quota, reactor)
+        elif settings.quota.octets:
+            quota = elsewhere.lessor(QUOTA)
+        self._limiter = Limiter(limits, reactor, elsewhere, quota)
         if available(reactor):
             poller_of(reactor).pipes.limit = limits.pipes
         login_threads(reactor).limit(threads=limits.login_threads, jobs=limits.logins)
@@ -79,6 +101,7 @@ class SOCKSService(Service):
             port=settings.ident_port,
             seconds=settings.timeouts.ident,
             at_once=limits.idents,
+            clients=self._limiter.clients,
         )
         self.ports: list[IListeningPort] = []
         self._listening = False
@@ -126,6 +149,7 @@ class SOCKSService(Service):
                 timeouts=listener.timeouts,
                 limits=settings.limits,
                 capacity=self.capacity,
+                limiter=self._limiter,
                 listener=listener.name,
                 strangers=settings.strangers,
                 commands=listener.commands,
@@ -170,6 +194,9 @@ class SOCKSService(Service):
         if not self._listening:
             self.privilegedStartService()
         super().startService()
+        if self._quotas is not None:
+            # Not before: the file belongs to whoever this process runs as from now on.
+            keep_quotas(self._quotas, self._settings.quota.file, self._reactor)
 
     def _listens(self, port: IListeningPort, listener: Listener) -> None:
         host = accepted_address(listener, port)
@@ -211,6 +238,8 @@ class SOCKSService(Service):
             self._log.info("{count} sessions did not finish and end now", count=left)
             self._shut_down(now=True)
             await self._idle(ABORT_GRACE)
+        if self._quotas is not None:
+            await self._quotas.close()
 
     def _shut_down(self, *, now: bool) -> None:
         for _, _, factory in self._listeners:

@@ -94,9 +94,10 @@ class SessionLog:
     def closed(self, record: Record) -> None:
         """
         See L{ISessionObserver}.  A client that left without a word (a port check, say)
-        is not worth a line; the access log has it.
+        is not worth a line, nor is each that is over a limit, which is said once and then
+        counted; the access log has them.
         """
-        if not _is_told(record, granted=self._granted):
+        if record.outcome is Outcome.OVER_LIMIT or not _is_told(record, granted=self._granted):
             return
         if record.outcome is Outcome.CLIENT_LEFT and not record.handshake:
             return

@@ -1,5 +1,6 @@
 """What settings come to: who is let in, and how much there may be."""
 
+import sys
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,14 +14,17 @@ from twisted.internet.testing import MemoryReactorClock
 from socks5d.auth import AnyUserID, NoAuthentication
 from socks5d.config import Settings
 from socks5d.interfaces import USERID
+from socks5d.limits.sqlite import SQLiteStore
+from socks5d.limits.store import MemoryStore
 from socks5d.model import Decision, Verdict
 from socks5d.naming import make_checker
-from socks5d.parameters import Limits
+from socks5d.parameters import Limits, QuotaParameters, QuotaStore
 from socks5d.policy import (
     authenticates,
     make_authenticators,
     make_guessing,
     make_observers,
+    make_quotas,
     make_ruleset,
     make_rulesets,
     offered,
@@ -190,3 +194,33 @@ def test_granted_sessions_are_in_the_log_unless_there_is_another(
     assert isinstance(first, SessionLog)
     assert first._granted is granted
     assert others == ([] if log is None else [log])
+
+
+# Quotas.
+
+
+def test_without_a_quota_nothing_is_kept() -> None:
+    assert make_quotas(QuotaParameters(), MemoryReactorClock()) is None
+
+
+@pytest.mark.parametrize("store", QuotaStore)
+def test_a_quota_is_kept_where_it_is_set_to_be(tmp_path: Path, store: QuotaStore) -> None:
+    parameters = QuotaParameters(octets=5, store=store, file=tmp_path / "quota")
+    book = make_quotas(parameters, MemoryReactorClock())
+    assert book is not None
+    assert isinstance(book._store, SQLiteStore if store is QuotaStore.SQLITE else MemoryStore)
+    # Nothing is made yet: whoever it is made by may not be whoever writes it.
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_for_it_has_to_be_there(tmp_path: Path) -> None:
+    parameters = QuotaParameters(octets=5, file=tmp_path / "nowhere" / "quota")
+    with pytest.raises(ConfigError, match=r"quota\.file: .*nowhere/quota: there is no such folder"):
+        make_quotas(parameters, MemoryReactorClock())
+
+
+def test_without_sqlite_there_is_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "socks5d.limits.sqlite", None)
+    parameters = QuotaParameters(octets=5, file=tmp_path / "quota")
+    with pytest.raises(ConfigError, match="this Python has no SQLite; use store = 'memory'"):
+        make_quotas(parameters, MemoryReactorClock())

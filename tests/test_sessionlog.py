@@ -128,6 +128,14 @@ def test_what_is_not_known_is_a_dash() -> None:
     )
 
 
+def test_who_is_over_a_limit_is_worth_no_line_each(logs: Sequence[LogEvent]) -> None:
+    for granted in (True, False):
+        over = NOTHING._replace(outcome=Outcome.OVER_LIMIT, handshake=20, rule="limit: 1")
+        SessionLog(granted).closed(over)
+    assert logs == []
+    assert json.loads(record_line(over))["result"] == "over a limit"
+
+
 def test_a_client_that_left_without_a_word_is_not_worth_a_line(logs: Sequence[LogEvent]) -> None:
     SessionLog().closed(NOTHING._replace(outcome=Outcome.CLIENT_LEFT, handshake=0))
     assert logs == []

@@ -22,7 +22,7 @@ from socks5d.config.kinds import (
     texts,
     words,
 )
-from socks5d.config.numbers import documented, number_keys
+from socks5d.config.numbers import documented, number_keys, number_kind
 from socks5d.config.tables import Key, NamedTables, Table, TableOrFalse, Tables, keys
 from socks5d.naming import make_authenticator, make_checker, make_ruleset
 from socks5d.parameters import (
@@ -31,6 +31,9 @@ from socks5d.parameters import (
     IdentMode,
     Limits,
     MessageProtection,
+    QuotaParameters,
+    QuotaPeriod,
+    QuotaStore,
     Strangers,
     Timeouts,
 )
@@ -76,6 +79,14 @@ GSSAPI = keys(
         One(_pairs, {"type": "object", "additionalProperties": TEXT.schema}),
         _PARAMETERS.get("names", ""),
     ),
+)
+
+_QUOTA = documented(QuotaParameters)
+QUOTA = keys(
+    Key("octets", number_kind(QuotaParameters, "octets"), _QUOTA.get("octets", ""), "0"),
+    Key("period", words(QuotaPeriod), _QUOTA.get("period", ""), '"day"'),
+    Key("store", words(QuotaStore), _QUOTA.get("store", ""), '"sqlite"'),
+    Key("file", PATH, _QUOTA.get("file", ""), '"socks5d-quota.sqlite3"'),
 )
 
 #: What a listener may have of its own.
@@ -157,6 +168,7 @@ KEYS = keys(
     ),
     Key("gssapi", Table(GSSAPI), "Clients authenticate by the GSS-API."),
     Key("timeouts", Table(number_keys(Timeouts)), "How long things may take, in seconds."),
+    Key("quota", Table(QUOTA), "How much each identity may relay in a period."),
     Key("limits", Table(number_keys(Limits)), "How much there may be."),
     Key("list", NamedTables(lists.KEYS), "Lists, by their names, for rules to refer to."),
     Key("listener", Tables(LISTENER, needed=("endpoint",)), "Listeners with ways of their own."),

@@ -17,6 +17,7 @@ from socks5d.parameters import (
     Limits,
     LocalAddresses,
     MessageProtection,
+    QuotaParameters,
     UDPParameters,
 )
 from socks5d.patterns import NamePatterns, Renaming
@@ -72,6 +73,8 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
     }
     if "limits" in values:
         of_server["limits"] = Limits(**values["limits"].values)
+    if "quota" in values:
+        of_server["quota"] = QuotaParameters(**values["quota"].values)
     if values.get("listen") or tables:
         of_server["listen"] = values.get("listen", ())
     settings = Settings(

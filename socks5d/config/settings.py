@@ -15,6 +15,7 @@ from socks5d.parameters import (
     IdentMode,
     Limits,
     LocalAddresses,
+    QuotaParameters,
     Strangers,
     Timeouts,
     UDPParameters,
@@ -107,6 +108,7 @@ class Settings(Serving):
     @ivar workers: processes that serve; with 1 there is no other.
     @ivar reload_ends_denied: whether a reload ends sessions that the new rules deny.
     @ivar limits: how much there may be.
+    @ivar quota: how much each identity may relay in a period.
     """
 
     listen: tuple[str, ...] = DEFAULT_LISTEN
@@ -123,6 +125,7 @@ class Settings(Serving):
     workers: int = 1
     reload_ends_denied: bool = False
     limits: Limits = field(factory=Limits)
+    quota: QuotaParameters = field(factory=QuotaParameters)
 
     @property
     def listeners(self) -> tuple[Listener, ...]:

@@ -61,15 +61,15 @@ async def associate(
     session.rule, session.terms = decision.rule, decision.terms
     server.ways.out(decision.terms)  # or it is refused
     idle = decision.terms.udp_idle
-    associations = server.capacity.associations
-    if not await _counted(session, client):
+    associations, key = server.limiter.associations, server.limiter.clients.key(client)
+    if not await _counted(session, key):
         raise Refusal(Outcome.FAILED, "the client has as many associations as it may")
     if not server.capacity.enter():
-        associations.give_back(client)
+        associations.give_back(key)
         raise Refusal(Outcome.FAILED, "no room for the sockets of an association")
 
     def give_back() -> None:
-        associations.give_back(client)
+        associations.give_back(key)
         server.capacity.leave()
 
     def over() -> None:
@@ -98,6 +98,7 @@ async def associate(
             open_socket=destinations.open_socket,
             broken=destinations.blame,
             ended=over,
+            paces=session.paces(),
         )
     except OSError as error:
         give_back()
@@ -107,13 +108,14 @@ async def associate(
     return association, Address(local.host if told.is_unspecified else told, where.port)
 
 
-async def _counted(session: Session, client: IPAddress) -> bool:
+async def _counted(session: Session, key: str) -> bool:
     """
+    @param key: the client's.
     @return: whether the client may have one association more, which then counts.
     @raise Refusal: when nobody says.
     """
     server = session.server
-    taking = server.capacity.associations.take(client)
+    taking = server.limiter.associations.take(key)
     if not isinstance(taking, Deferred):
         return taking
     try:

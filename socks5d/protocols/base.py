@@ -25,6 +25,7 @@ from socks5d.errand import Errand
 from socks5d.interfaces import IDatagramEncapsulation
 from socks5d.model import Command, Outcome, Refusal
 from socks5d.parameters import IdentMode
+from socks5d.protocols.admission import within_client_limits, within_identity_limits
 from socks5d.protocols.associate import associate
 from socks5d.protocols.bind import bind
 from socks5d.protocols.connect import connect
@@ -229,8 +230,13 @@ class SOCKSProtocol(ControlConnection):
 
     async def _carry_out(self, command: Command, destination: Address) -> None:
         try:
-            if self.session.server.ident is not IdentMode.OFF:
+            server = self.session.server
+            if self.session.excess:
+                await within_client_limits(self.session)
+            if server.ident is not IdentMode.OFF:
                 await identify(self.session)
+            if server.limiter.limits_identities:
+                await within_identity_limits(self.session)
             if command is Command.CONNECT:
                 origin = await connect(self.session, destination.host)
                 self._relay(origin, origin.host)
@@ -298,6 +304,10 @@ class SOCKSProtocol(ControlConnection):
         @param rule: why, as the log tells.
         """
         self.close(self.refused(outcome), outcome, rule)
+
+    def too_late(self) -> None:
+        """See L{ControlConnection}."""
+        self.refuse(Outcome.OVER_LIMIT, str(self.session.excess))
 
     def handshake_late(self) -> None:
         """The client has not said in time what it wants."""

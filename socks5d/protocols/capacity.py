@@ -8,8 +8,8 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger
 
 from socks5d.bounded import Complaints
+from socks5d.limits.shares import Shares
 from socks5d.parameters import Limits
-from socks5d.protocols.shares import IShares, Shares
 
 #: More than the clients that a port accepts in one burst.
 BURST = 256
@@ -27,8 +27,7 @@ class Capacity:
 
     @ivar used: sessions that there are; one with more sockets counts for more.
     @ivar limit: sessions that there may be.
-    @ivar associations: counts UDP associations by client address.
-    @ivar lookups: counts names that are being resolved, by client address.
+    @ivar lookups: counts names that are being resolved, by client.
     """
 
     _log = Logger()
@@ -38,19 +37,14 @@ class Capacity:
         limit: int,
         clock: IReactorTime,
         limits: Limits | None = None,
-        associations: IShares | None = None,
         ebbed: Callable[[], object] = lambda: None,
     ) -> None:
         """
-        @param limits: C{associations} and C{threads} are used; no client address has
-            more than a quarter of the lookups that are possible at once.
-        @param associations: in the place of counting them here.
+        @param limits: C{threads} is used; no client has more than a quarter of the lookups
+            that are possible at once.
         @param ebbed: called when of many sessions few are left, which is seldom.
         """
         limits = limits if limits is not None else Limits()
-        self.associations: IShares = (
-            associations if associations is not None else Shares(limits.associations)
-        )
         self.lookups = Shares(max(limits.threads // 4, 1))
         self.limit = limit
         self.used = 0

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from typing import Protocol as Shape
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -22,7 +23,7 @@ from socks5d.net.stream import StreamSocket
 from socks5d.protocols.session import Session
 from socks5d.relay import Encapsulated, FastRelay, Origin, StreamTransport, relay_between
 from socks5d.relay.stream import SHUTDOWN
-from socks5d.relay.transports import adapt, far, half_closer, near
+from socks5d.relay.transports import adapt, far, half_closer, is_bare, near
 
 
 class Carrier(Shape):
@@ -102,6 +103,10 @@ class ControlConnection(Protocol):
         """Whether a message is expected, and not yet whole."""
         raise AssertionError("a subclass knows what it expects")
 
+    def too_late(self) -> None:
+        """A client that is over a limit has not said in time what it wants."""
+        raise AssertionError("a subclass ends it")
+
     def overfull(self) -> None:
         """More has come than is kept early.  The rest waits in the kernel."""
         self._paused = True
@@ -117,10 +122,11 @@ class ControlConnection(Protocol):
         """See L{Protocol}."""
         self._out = self.transport
         adapt(self.transport, self)
-        # Nothing can stand before the octets of a bare socket that says who else it is.
-        self._heard = isinstance(self.transport, StreamSocket)
+        self._heard = isinstance(self.transport, StreamSocket) or is_bare(self.transport)
         self.session.identify(far(self.transport), near(self.transport))
         self.begin()
+        if self._heard and self.session.server.limiter.limits_clients:
+            self._enter()
         self.speak()
 
     def dataReceived(self, data: bytes) -> None:
@@ -131,6 +137,8 @@ class ControlConnection(Protocol):
             # Not before: a PROXY header, which says who it is, has come by now.
             self._heard = True
             self.session.identify(far(self.transport), near(self.transport))
+            if self.session.server.limiter.limits_clients:
+                self._enter()
         if self._encapsulation is not None:
             data = self._decapsulated(data)
         if self._carrier is not None:
@@ -141,6 +149,22 @@ class ControlConnection(Protocol):
         enough = len(self._buffer) > self.session.server.limits.early
         if enough and not self._paused and not self.closing and not self.expecting():
             self.overfull()
+
+    def _enter(self) -> None:
+        """It is certain whose session it is.  One too many is told so, but not waited for."""
+        self.session.enter()
+        excess = self.session.excess
+        if isinstance(excess, Deferred):
+            excess.addCallback(self._counted)
+        elif excess:
+            self._counted(excess)
+
+    def _counted(self, excess: str) -> str:
+        session = self.session
+        session.excess = excess
+        if excess and session.command is None and not self.closing:
+            session.deadline(session.server.timeouts.closing, self.too_late)
+        return excess
 
     def readConnectionLost(self) -> None:
         """See L{IHalfCloseableProtocol}."""
@@ -254,7 +278,9 @@ class ControlConnection(Protocol):
 
         @param origin: the other side.
         """
-        server, idle = self.session.server, self.session.terms.idle
+        session, server = self.session, self.session.server
+        idle = session.terms.idle
+        paced = session.rate or server.limiter.paces_identities
         relay = relay_between(
             self._out,
             origin.transport,
@@ -262,6 +288,7 @@ class ControlConnection(Protocol):
             server.timeouts.idle if idle is None else idle,
             server.timeouts.closing,
             self.carried,
+            session.paces() if paced else None,
         )
         self.carry_by(relay)
         origin.attach(relay)

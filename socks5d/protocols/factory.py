@@ -8,6 +8,7 @@ from twisted.internet.protocol import Factory, Protocol
 from socks5d.egress import DirectEgress, is_own
 from socks5d.egress.direct import Reactor
 from socks5d.interfaces import IAuthenticator, IEgress, IRuleset, ISessionObserver
+from socks5d.limits.limiter import Limiter
 from socks5d.model import Command
 from socks5d.parameters import IdentMode, Limits, Strangers, Timeouts, UDPParameters
 from socks5d.protocols.base import SOCKSProtocol
@@ -57,6 +58,7 @@ class SOCKSBaseFactory(Factory):
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         capacity: Capacity | None = None,
+        limiter: Limiter | None = None,
         listener: str = "",
         strangers: Mapping[str, Strangers] | None = None,
         commands: Container[Command] = frozenset(Command),
@@ -76,8 +78,10 @@ class SOCKSBaseFactory(Factory):
             addresses that trust this host.
         @param timeouts: how long things may take.
         @param limits: how much there may be.
-        @param capacity: counts sessions, and what each client has, for factories that
-            share a limit; by default this factory has C{limits.sessions} to itself.
+        @param capacity: counts sessions, for factories that share a limit; by default
+            this factory has C{limits.sessions} to itself.
+        @param limiter: says what each client and each identity may have, for factories that
+            share these limits; by default this factory has C{limits} to itself.
         @param strangers: what becomes of a BIND when somebody connects who is not
             expected, by version, "4" and "5"; by default SOCKS 4 refuses, as its note
             says, and SOCKS 5 waits on.
@@ -105,6 +109,8 @@ class SOCKSBaseFactory(Factory):
             egress = DirectEgress(reactor, timeouts, limits)
         if capacity is None:
             capacity = Capacity(limits.sessions or DEFAULT_SESSIONS, reactor, limits)
+        if limiter is None:
+            limiter = Limiter(limits, reactor)
         self.server = Server(
             clock=reactor,
             gate=Gate(ruleset, protection, reactor, timeouts.decision),
@@ -114,6 +120,7 @@ class SOCKSBaseFactory(Factory):
             timeouts=timeouts,
             limits=limits,
             capacity=capacity,
+            limiter=limiter,
             listener=listener,
             strangers={**STRANGERS, **(strangers or {})},
             commands=commands,
@@ -121,7 +128,12 @@ class SOCKSBaseFactory(Factory):
             ident_lookups=(
                 ident_lookups
                 if ident_lookups is not None
-                else IdentLookups(reactor, seconds=timeouts.ident, at_once=limits.idents)
+                else IdentLookups(
+                    reactor,
+                    seconds=timeouts.ident,
+                    at_once=limits.idents,
+                    clients=limiter.clients,
+                )
             ),
             udp=udp if udp is not None else UDPParameters(),
             upstreams=upstreams if upstreams is not None else {},

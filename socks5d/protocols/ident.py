@@ -18,8 +18,9 @@ from twisted.python.failure import Failure
 from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.egress.attempt import abandonable
 from socks5d.egress.failures import NETWORK_ERRORS, outcome
+from socks5d.limits.keys import Prefixes
+from socks5d.limits.shares import Shares
 from socks5d.model import Client, Ident
-from socks5d.protocols.shares import Shares
 from socks5d.wire.address import Address, IPAddress
 from socks5d.wire.identline import PORT, Error, UserID, encode_query, parse_response
 from socks5d.wire.parsed import WireError
@@ -109,17 +110,25 @@ class IdentLookups:
     """Asks, a few questions to the same host at a time."""
 
     def __init__(
-        self, reactor: Any, *, port: int = PORT, seconds: float = 5.0, at_once: int = 4
+        self,
+        reactor: Any,
+        *,
+        port: int = PORT,
+        seconds: float = 5.0,
+        at_once: int = 4,
+        clients: Prefixes | None = None,
     ) -> None:
         """
         @param port: where identd listens.
         @param seconds: for an answer, waiting for other questions included.
-        @param at_once: questions to one client address at a time.
+        @param at_once: questions to one client at a time.
+        @param clients: tells clients apart.
         """
         self._reactor = reactor
         self._port = port
         self._seconds = seconds
         self._shares = Shares(at_once)
+        self._clients = clients if clients is not None else Prefixes()
 
     async def ask(self, client: Client) -> Ident:
         """
@@ -146,11 +155,12 @@ class IdentLookups:
         return Ident(response.userid.decode("utf-8", "surrogateescape"))
 
     async def _in_turn(self, address: IPAddress, port: int, local: Address) -> UserID | Error:
-        await self._shares.wait(address)
+        key = self._clients.key(address)
+        await self._shares.wait(key)
         try:
             return await self._question(address, port, local)
         finally:
-            self._shares.give_back(address)
+            self._shares.give_back(key)
 
     async def _question(self, address: IPAddress, port: int, local: Address) -> UserID | Error:
         endpoint = (TCP4ClientEndpoint if address.version == 4 else TCP6ClientEndpoint)(

@@ -16,6 +16,7 @@ from socks5d.interfaces import (
     IEgress,
     ISessionObserver,
 )
+from socks5d.limits.limiter import Limiter
 from socks5d.model import Client, Command, Opened, Record
 from socks5d.parameters import IdentMode, Limits, Strangers, Timeouts, UDPParameters
 from socks5d.protocols.capacity import Capacity
@@ -38,6 +39,7 @@ class Server:
     @ivar timeouts: how long things may take.
     @ivar limits: how much there may be.
     @ivar capacity: counts the sessions.
+    @ivar limiter: says what each client and each identity may have.
     @ivar listener: what the listener is called in requests and records.
     @ivar strangers: what becomes of a BIND when a stranger connects, by version.
     @ivar commands: what is served.
@@ -59,6 +61,7 @@ class Server:
         timeouts: Timeouts,
         limits: Limits,
         capacity: Capacity,
+        limiter: Limiter,
         listener: str,
         strangers: Mapping[str, Strangers],
         commands: Container[Command],
@@ -82,6 +85,7 @@ class Server:
         self.timeouts = timeouts
         self.limits = limits
         self.capacity = capacity
+        self.limiter = limiter
         self.listener = listener
         self.strangers = strangers
         self.commands = commands
@@ -148,11 +152,12 @@ class Server:
         address = client.address
         if address is None:
             return await self.egress.resolve(name)
-        await self.capacity.lookups.wait(address)
+        key = self.limiter.clients.key(address)
+        await self.capacity.lookups.wait(key)
         answer: Deferred[Sequence[IPAddress]] = Deferred()
 
         def ended(result: Sequence[IPAddress] | Failure) -> None:
-            self.capacity.lookups.give_back(address)
+            self.capacity.lookups.give_back(key)
             # Where it was cancelled, a Deferred takes this one call and drops it.
             if isinstance(result, Failure):
                 answer.errback(result)

@@ -4,8 +4,12 @@ from collections.abc import Callable
 from itertools import count
 from time import time
 
+from twisted.internet.defer import Deferred
+
 from socks5d.deadlines import Deadline
 from socks5d.escape import printable
+from socks5d.limits.holding import Holding
+from socks5d.limits.pace import Paces
 from socks5d.model import (
     ANONYMOUS,
     NO_TERMS,
@@ -39,6 +43,9 @@ class Session:
     @ivar name: the canonical name asked for, once there is one.
     @ivar outcome: how the request ended; None while it has not.
     @ivar terms: on what terms it is permitted, as far as is known.
+    @ivar excess: the limit of its client that it is over, "" for none; a Deferred of it while
+        somebody else counts.
+    @ivar holding: what it has of what is counted, if anything.
     """
 
     __slots__ = (
@@ -52,7 +59,9 @@ class Session:
         "command",
         "dropped",
         "end",
+        "excess",
         "handshake",
+        "holding",
         "id",
         "ident",
         "identity",
@@ -100,6 +109,8 @@ class Session:
         self.dropped = 0
         self.refused = ""
         self.terms = NO_TERMS
+        self.excess: str | Deferred[str] = ""
+        self.holding: Holding | None = None
 
     def deadline(self, seconds: float, late: Callable[[], object]) -> None:
         """
@@ -149,6 +160,35 @@ class Session:
         else:
             self.client = Client(far.host, far.port, near, self.server.listener)
 
+    def enter(self) -> None:
+        """Count it as its client's, now that it is known who that is."""
+        self.excess = self.server.limiter.admit_client(self.client, self._hold())
+
+    def admit_identity(self) -> str | Deferred[str]:
+        """
+        Count it as its identity's, now that it is known who that is.
+
+        @return: the limit that is in the way, "" for none.
+        """
+        return self.server.limiter.admit_identity(self.identity, self._hold())
+
+    @property
+    def rate(self) -> int:
+        """Octets a second that it may relay, each way; 0 for as many as can be."""
+        rate = self.terms.rate
+        return self.server.limits.rate if rate is None else rate
+
+    def paces(self) -> Paces | None:
+        """
+        @return: how fast it may go, from the client and to it; None for as fast as can be.
+        """
+        return self.server.limiter.paces(self.rate, self.identity, self._hold())
+
+    def _hold(self) -> Holding:
+        if self.holding is None:
+            self.holding = Holding()
+        return self.holding
+
     def request(
         self,
         address: IPAddress | None = None,
@@ -192,6 +232,8 @@ class Session:
     def closed(self) -> None:
         """The session is over: nothing of it is left."""
         self.no_deadline()
+        if self.holding is not None:
+            self.holding.give_back()
         self.server.ended(self._record)
 
     def _record(self) -> Record:

@@ -5,6 +5,7 @@ from functools import partial
 from twisted.python.failure import Failure
 
 from socks5d.interfaces import IAuthenticator, INegotiation
+from socks5d.limits.limiter import UNCOUNTED
 from socks5d.model import (
     Authenticated,
     Command,
@@ -31,6 +32,7 @@ _COMMANDS = {
 #: REP for each outcome that has its own; section 6.
 _REPLIES = {
     Outcome.DENIED: socks5.NOT_ALLOWED,
+    Outcome.OVER_LIMIT: socks5.NOT_ALLOWED,
     Outcome.IDENT_UNREACHABLE: socks5.NOT_ALLOWED,
     Outcome.IDENT_MISMATCH: socks5.NOT_ALLOWED,
     Outcome.NETWORK_UNREACHABLE: socks5.NETWORK_UNREACHABLE,
@@ -73,8 +75,29 @@ class SOCKSv5(SOCKSProtocol):
             self._admit(authenticator)
 
     def _admit(self, authenticator: IAuthenticator) -> None:
-        """A client that no rule will let through gets no chance to try passwords."""
+        """
+        A client that is over a limit, or that no rule will let through, gets no chance to
+        try passwords.
+        """
+        session = self.session
+        if not session.excess:
+            self._judge(authenticator)
+            return
 
+        def told(excess: str) -> None:
+            session.excess = excess
+            if excess:
+                self.close(_NO_METHOD, Outcome.OVER_LIMIT, excess)
+            else:
+                self._judge(authenticator)
+
+        def failed(failure: Failure) -> None:
+            session.server.blame(failure, "a client's sessions could not be counted in time")
+            self.close(_NO_METHOD, Outcome.OVER_LIMIT, UNCOUNTED)
+
+        self.ask(told, failed, lambda: session.excess)
+
+    def _judge(self, authenticator: IAuthenticator) -> None:
         def judged(decision: Decision) -> None:
             if decision.verdict is Verdict.DENY:
                 self.close(_NO_METHOD, Outcome.DENIED, decision.rule)

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socks5d.interfaces import IDatagramEncapsulation
+from socks5d.limits.pace import Pace, Paces
 from socks5d.net import DatagramSocket, is_ours
 from socks5d.net.datagram import ITurns
 from socks5d.parameters import Filtering
@@ -110,6 +111,7 @@ class Association:
         broken: Callable[[Failure], None],
         ended: Callable[[], None],
         encapsulation: IDatagramEncapsulation | None = None,
+        paces: Paces | None = None,
     ) -> None:
         """
         @param control: the control connection.
@@ -131,6 +133,8 @@ class Association:
         @param broken: is told of a socket that fails as no network does.
         @param ended: called once, when the control connection and this are gone.
         @param encapsulation: wraps what is sent to the client, and unwraps what comes from it.
+        @param paces: of what comes from the client, and of what goes to it: datagrams beyond
+            are dropped; None for as fast as can be.
         @raise OSError: when the client's side cannot be opened.
         """
         self._outward = Together(self._send_one, self._send_many)
@@ -138,6 +142,12 @@ class Association:
         self._client_side = open_client_side(Side(self.from_client, self._outward))
         self._control = control
         self._encapsulation = encapsulation
+        self._up: Pace | None = None
+        self._down: Pace | None = None
+        if paces is not None:
+            self._up, self._down = paces
+            for pace in paces:
+                pace.exhausted = self.abort
         self._clock = clock
         self._client = client
         self._port = port
@@ -198,6 +208,9 @@ class Association:
             self._pin(source)
         self._touch()
         destination, data = datagram[_ATYP:end], datagram[end:]
+        if self._up is not None and not self._up.admits(len(data)):
+            self._drop()
+            return
         if datagram[_FRAG]:
             whole = self._reassemble(datagram[_FRAG], destination, data)
             if whole is None:
@@ -356,6 +369,9 @@ class Association:
         return source
 
     def _pass_on(self, source: SocketAddress, data: bytes) -> None:
+        if self._down is not None and not self._down.admits(len(data)):
+            self._drop()
+            return
         header = self._headers.get(source)
         if header is None:
             header = encode_header(Header(0, Address(ip_address(source[0]), source[1])))
@@ -453,6 +469,9 @@ class Association:
             return
         self._closed = True
         self._idle.cancel()
+        for pace in (self._up, self._down):
+            if pace is not None:
+                pace.stop()
         for verdicts in (self._addresses, self._names, self._callers):
             verdicts.close()
         self._abandon_fragments()

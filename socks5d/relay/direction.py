@@ -230,13 +230,14 @@ class FastDirection:
         # The two hold each other no longer.
         del self._relay
 
-    def _copy(self) -> bool:
+    def _copy(self, most: int = BUFFER) -> bool:
         """
+        @param most: octets that are read.
         @return: whether there is something left to do now.
         """
         buffer = self._relay.poller.buffer
         try:
-            count = self.source.recv_into(buffer)
+            count = self.source.recv_into(buffer, most)
         except (BlockingIOError, InterruptedError):
             self.readable = False
             return False
@@ -246,7 +247,7 @@ class FastDirection:
             self.ended = True
             return True
         self.octets += count
-        if self.finishing and count < BUFFER:
+        if self.finishing and count < most:
             # These octets are the last, and go out with the end.
             self.ended = True
         try:
@@ -258,14 +259,14 @@ class FastDirection:
         if sent < count:
             self.rest = bytes(buffer[sent:count])
         self.bulk = count == BUFFER
-        if self.bulk or self.ending:
+        if count == most or self.ending:
             return True
         self.readable = False
         return bool(self.rest)
 
-    def _splice(self, pipe: Pipe) -> None:
+    def _splice(self, pipe: Pipe, limit: int = MOST) -> None:
         poller = self._relay.poller
-        most = MOST if poller.now - poller.talked > HANDSHAKE else LESS
+        most = min(MOST if poller.now - poller.talked > HANDSHAKE else LESS, limit)
         try:
             count = os.splice(self.source.fileno(), pipe.entry, most, flags=_NONBLOCK)
         except (BlockingIOError, InterruptedError):

@@ -6,6 +6,7 @@ L{socks5d.relay.direction}.
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -32,6 +33,7 @@ class FastRelay(IdleWatch):
     """
     Relays between a client and an origin, whose connections it takes over.
 
+    @cvar direction: what moves octets one way.
     @ivar up: from the client to the origin.
     @ivar down: from the origin to the client.
     @ivar end: how it ended; "" while it has not.
@@ -39,6 +41,8 @@ class FastRelay(IdleWatch):
     """
 
     __slots__ = ("_ended", "down", "end", "over", "poller", "up")
+
+    direction: ClassVar[type[FastDirection]] = FastDirection
 
     def __init__(
         self,
@@ -56,7 +60,7 @@ class FastRelay(IdleWatch):
         self._ended = ended
         self.over = False
         self.end = ""
-        up, down = FastDirection(self), FastDirection(self)
+        up, down = self.direction(self), self.direction(self)
         self.up, self.down = up, down
         up.source, up.readable, down.rest = client.take_over(up)
         down.source, down.readable, up.rest = origin.take_over(down)

@@ -7,8 +7,10 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from socks5d.limits.pace import Paces
 from socks5d.net.stream import StreamSocket
 from socks5d.relay.fast import FastRelay, can_take_over
+from socks5d.relay.paced import PacedFastRelay, PacedRelay
 from socks5d.relay.stream import Relay
 from socks5d.relay.transports import StreamTransport, adapt, far, near
 from socks5d.wire.address import Address
@@ -23,14 +25,21 @@ def relay_between(
     idle: float,
     closing: float,
     ended: Callable[[], None],
+    paces: Paces | None = None,
 ) -> AnyRelay:
     """
+    @param paces: of what comes from the client, and of what goes to it; None for as fast as
+        can be.
     @return: the fastest relay that there is for two connections; see L{Relay}.
     """
     if can_take_over(client, origin):
         assert isinstance(client, StreamSocket)
         assert isinstance(origin, StreamSocket)
+        if paces is not None:
+            return PacedFastRelay(client, origin, clock, idle, ended, paces)
         return FastRelay(client, origin, clock, idle, ended)
+    if paces is not None:
+        return PacedRelay(client, origin, clock, idle, closing, ended, paces)
     return Relay(client, origin, clock, idle, closing, ended)
 
 

@@ -123,8 +123,22 @@ class Relay:
         self.end = ""
         self._timer = IdleTimer(clock, idle, self._idle)
         self.touch = self._timer.touch
-        self.up = Direction(self, client, origin)
-        self.down = Direction(self, origin, client)
+        self.up, self.down = self.directions(client, origin)
+
+    def directions(
+        self, client: StreamTransport, origin: StreamTransport
+    ) -> tuple[Direction, Direction]:
+        """
+        @return: what moves octets from the client, and to it.
+        """
+        return Direction(self, client, origin), Direction(self, origin, client)
+
+    def gone(self) -> None:
+        """Nothing is left of either connection."""
+        self._timer.cancel()
+        if not self.end:
+            self.end = FINISHED
+        self._ended()
 
     @property
     def received(self) -> int:
@@ -216,10 +230,7 @@ class Relay:
         if reason.check(ConnectionDone) is None and not self.end and not self._over(direction):
             self.end = reset
         if other is None:
-            self._timer.cancel()
-            if not self.end:
-                self.end = FINISHED
-            self._ended()
+            self.gone()
         elif self.end:
             direction.ended = True
             if not self._closed:

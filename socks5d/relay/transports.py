@@ -100,6 +100,16 @@ def far(transport: StreamTransport) -> Address | None:
     return socket_address(transport.getPeer())
 
 
+def is_bare(transport: object) -> bool:
+    """
+    Whether nothing can stand before a client's octets that says who else it is: a PROXY header
+    is read by a wrapper.
+    """
+    while isinstance(transport, ProtocolWrapper) and _is_tls(transport):
+        transport = transport.transport
+    return not isinstance(transport, ProtocolWrapper)
+
+
 def send_eof(transport: StreamTransport) -> None:
     """
     Say that nothing more will be sent, after what was written.

@@ -59,3 +59,29 @@ class GiveBack(amp.Command):
 
     arguments: ClassVar[list[Any]] = [(b"kind", amp.Unicode()), (b"key", amp.Unicode())]
     requiresAnswer = False
+
+
+class AskLease(amp.Command):
+    """From a worker: give some octets of a kind, of a key."""
+
+    arguments: ClassVar[list[Any]] = [
+        (b"kind", amp.Unicode()),
+        (b"key", amp.Unicode()),
+        (b"sessions", amp.Integer()),
+    ]
+    response: ClassVar[list[Any]] = [
+        (b"octets", amp.Integer()),
+        (b"seconds", amp.Float()),
+        (b"rule", amp.Unicode()),
+    ]
+
+
+class ReturnLease(amp.Command):
+    """From a worker: some octets of its leases did not go; less than 0 where more went."""
+
+    arguments: ClassVar[list[Any]] = [
+        (b"kind", amp.Unicode()),
+        (b"key", amp.Unicode()),
+        (b"octets", amp.Integer()),
+    ]
+    requiresAnswer = False

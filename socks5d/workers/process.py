@@ -43,7 +43,7 @@ from socks5d.workers.assignment import (
 from socks5d.workers.channel import Channel, HangUp, Leaving, Ready, Serve
 from socks5d.workers.inherited import inherited_endpoint
 from socks5d.workers.logpipe import observer_of
-from socks5d.workers.tally import ParentShares
+from socks5d.workers.tally import AtParent
 
 #: More sessions than a worker ever has: those of the next are numbered beyond.
 SESSIONS = 10**9
@@ -110,7 +110,7 @@ class WorkerProcess:
             settings,
             reactor,
             make_observers(settings, self._access_log),
-            associations=ParentShares(self._channel, "associations"),
+            elsewhere=AtParent(self._channel),
             endpoints=[
                 inherited_endpoint(each, reactor, each.endpoint, partial(self._take, index))
                 for index, each in enumerate(settings.listeners)

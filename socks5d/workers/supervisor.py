@@ -18,8 +18,23 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socks5d.config import Settings
-from socks5d.listening import cannot_start, complain
+from socks5d.limits.excess import Excesses
+from socks5d.limits.lease import ILessor, Reservoirs
+from socks5d.limits.limiter import (
+    ASSOCIATIONS,
+    CLIENT_SESSIONS,
+    IDENTITY_SESSIONS,
+    QUOTA,
+    RATE_DOWN,
+    RATE_UP,
+    words,
+)
+from socks5d.limits.quota import QuotaBook
+from socks5d.limits.starts import Starts
+from socks5d.listening import cannot_start, complain, keep_quotas
 from socks5d.net.ours import ROW
+from socks5d.parameters import Limits
+from socks5d.policy import make_quotas
 from socks5d.service import SOCKSService
 from socks5d.sessionlog import AccessLog
 from socks5d.signals import fail_in_order
@@ -76,7 +91,8 @@ class Supervisor(Service):
         self._items = items
         self._reactor = reactor
         self._access_log = access_log
-        self._tally = Tally({"associations": settings.limits.associations})
+        self._quotas = make_quotas(settings.quota, reactor)
+        self._tally = _tally(settings.limits, self._quotas, reactor, self._log)
         self._listeners: list[HeldListener] = []
         self._count = 0
         self._useless = self._last_useless = 0
@@ -111,6 +127,9 @@ class Supervisor(Service):
         if not self._listeners:
             self.privilegedStartService()
         super().startService()
+        if self._quotas is not None:
+            # Not before: the file belongs to whoever this process runs as from now on.
+            keep_quotas(self._quotas, self._settings.quota.file, self._reactor)
         # Not before the reactor runs: it could not tell of one that ends at once.
         self._reactor.callWhenRunning(self._fill)
 
@@ -306,9 +325,10 @@ class Supervisor(Service):
             worker.signal("TERM")
         late = self._reactor.callLater(self._settings.timeouts.shutdown + GRACE, self._kill)
 
-        def done(result: None) -> None:
+        def done(result: None) -> Deferred[None] | None:
             if late.active():
                 late.cancel()
+            return None if self._quotas is None else self._quotas.close()
 
         return stopped.addCallback(done)
 
@@ -321,6 +341,38 @@ class Supervisor(Service):
         listeners, self._listeners = self._listeners, []
         for held in listeners:
             held.stopListening()
+
+
+def _tally(limits: Limits, quotas: QuotaBook | None, reactor: Any, log: Logger) -> Tally:
+    """What counts for all workers, and tells who is over a limit."""
+    begins, excesses = words(limits), Excesses(reactor, log)
+
+    def over(kind: str, key: str) -> None:
+        # Where there is no word for it, each session's line says so.
+        if kind in begins:
+            excesses.tell(begins[kind] + key)
+
+    rate, burst = limits.session_rate, limits.session_burst
+    return Tally(
+        {
+            ASSOCIATIONS: limits.associations,
+            CLIENT_SESSIONS: limits.client_sessions,
+            IDENTITY_SESSIONS: limits.identity_sessions,
+        },
+        Starts(reactor, rate, burst) if rate else None,
+        over,
+        _lessors(limits, quotas, reactor),
+    )
+
+
+def _lessors(limits: Limits, quotas: QuotaBook | None, reactor: Any) -> Mapping[str, ILessor]:
+    made: dict[str, ILessor] = {}
+    if limits.identity_rate:
+        for kind in (RATE_UP, RATE_DOWN):
+            made[kind] = Reservoirs(reactor, limits.identity_rate)
+    if quotas is not None:
+        made[QUOTA] = quotas
+    return made
 
 
 def _own_name() -> str:

@@ -6,25 +6,43 @@ The parent keeps them (L{Tally}); to a worker they look like its own
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 
-from socks5d.model import client_key
-from socks5d.wire.address import IPAddress
-from socks5d.workers.channel import GiveBack, Take
+from socks5d.limits.lease import ILessor, Lease
+from socks5d.limits.limiter import STARTS
+from socks5d.limits.starts import Starts
+from socks5d.workers.channel import AskLease, GiveBack, ReturnLease, Take
+
+
+def _nobody(kind: str, key: str) -> None:
+    """Nobody wants to know."""
 
 
 class Tally:
     """Who holds how many of what."""
 
-    def __init__(self, limits: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        limits: Mapping[str, int],
+        starts: Starts | None = None,
+        over: Callable[[str, str], object] = _nobody,
+        lessors: Mapping[str, ILessor] | None = None,
+    ) -> None:
         """
         @param limits: how many of each kind one key may have.
+        @param starts: counts what begins, and is not given back.
+        @param over: is told the kind and the key of each one too many.
+        @param lessors: give leases, by their kinds.
         """
         self._limits = limits
+        self._starts = starts
+        self._over = over
+        self._lessors = lessors if lessors is not None else {}
         self._used: Counter[tuple[str, str]] = Counter()
         self._held: dict[int, Counter[tuple[str, str]]] = {}
 
@@ -33,6 +51,15 @@ class Tally:
         @param holder: the worker that asks.
         @return: whether there is one more, which is then counted.
         """
+        if kind == STARTS and self._starts is not None:
+            granted = self._starts.take(key)
+        else:
+            granted = self._take(holder, kind, key)
+        if not granted:
+            self._over(kind, key)
+        return granted
+
+    def _take(self, holder: int, kind: str, key: str) -> bool:
         if self._used[kind, key] >= self._limits.get(kind, 0):
             if not self._used[kind, key]:
                 del self._used[kind, key]
@@ -51,6 +78,25 @@ class Tally:
             self._subtract(held, (kind, key), 1)
             self._subtract(self._used, (kind, key), 1)
 
+    def lease(self, holder: int, kind: str, key: str, sessions: int) -> Lease | Deferred[Lease]:
+        """
+        @param holder: the worker that asks.
+        @param sessions: how many wait there.
+        @return: what it may move; see L{ILessor}.
+        """
+        lessor = self._lessors.get(kind)
+        if lessor is None:
+            return Lease(0, -1.0, f"limit: no {kind}")
+        return lessor.lease(holder, key, sessions)
+
+    def return_lease(self, kind: str, key: str, octets: int) -> None:
+        """
+        @param octets: those that were not moved.
+        """
+        lessor = self._lessors.get(kind)
+        if lessor is not None:
+            lessor.give_back(key, octets)
+
     def forget(self, holder: int) -> None:
         """
         @param holder: a worker that is gone, and what it held with it.
@@ -66,7 +112,7 @@ class Tally:
 
 
 class ParentShares:
-    """One kind, as L{IShares<socks5d.protocols.shares.IShares>}."""
+    """One kind, as L{IShares<socks5d.limits.shares.IShares>}."""
 
     def __init__(self, channel: AMP, kind: str) -> None:
         """
@@ -75,7 +121,7 @@ class ParentShares:
         self._channel = channel
         self._kind = kind
 
-    def take(self, address: IPAddress) -> Deferred[bool]:
+    def take(self, key: str) -> Deferred[bool]:
         """See L{IShares}.  Fails when the parent is gone."""
         given_up = False
 
@@ -90,23 +136,56 @@ class ParentShares:
                 taken.callback(answer["granted"])
             elif answer["granted"]:
                 # Nobody wants it any more.
-                self.give_back(address)
+                self.give_back(key)
 
         def failed(failure: Failure) -> None:
             if not given_up:
                 taken.errback(failure)
 
-        asking: Deferred[dict[str, bool]] = self._channel.callRemote(
-            Take, kind=self._kind, key=_key(address)
-        )
+        asking: Deferred[dict[str, bool]] = self._channel.callRemote(Take, kind=self._kind, key=key)
         asking.addCallbacks(answered, failed)
         return taken
 
-    def give_back(self, address: IPAddress) -> None:
+    def give_back(self, key: str) -> None:
         """See L{IShares}."""
-        self._channel.callRemote(GiveBack, kind=self._kind, key=_key(address))
+        self._channel.callRemote(GiveBack, kind=self._kind, key=key)
 
 
-def _key(address: IPAddress) -> str:
-    version, number = client_key(address)
-    return f"{version}/{number:x}"
+class ParentLessor:
+    """One kind of leases, as L{ILessor<socks5d.limits.lease.ILessor>}."""
+
+    def __init__(self, channel: AMP, kind: str) -> None:
+        """
+        @param channel: to the parent.
+        """
+        self._channel = channel
+        self._kind = kind
+
+    def lease(self, holder: int, key: str, sessions: int) -> Deferred[Lease]:
+        """See L{ILessor}.  Fails when the parent is gone."""
+        asking: Deferred[dict[str, Any]] = self._channel.callRemote(
+            AskLease, kind=self._kind, key=key, sessions=sessions
+        )
+        return asking.addCallback(lambda answer: Lease(**answer))
+
+    def give_back(self, key: str, octets: int) -> None:
+        """See L{ILessor}."""
+        self._channel.callRemote(ReturnLease, kind=self._kind, key=key, octets=octets)
+
+
+class AtParent:
+    """All kinds, as L{IElsewhere<socks5d.limits.limiter.IElsewhere>}."""
+
+    def __init__(self, channel: AMP) -> None:
+        """
+        @param channel: to the parent.
+        """
+        self._channel = channel
+
+    def shares(self, kind: str) -> ParentShares:
+        """See L{IElsewhere}."""
+        return ParentShares(self._channel, kind)
+
+    def lessor(self, kind: str) -> ParentLessor:
+        """See L{IElsewhere}."""
+        return ParentLessor(self._channel, kind)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
@@ -12,7 +13,17 @@ from twisted.python.failure import Failure
 
 from socks5d.escape import one_line
 from socks5d.workers.assignment import CHANNEL_IN, CHANNEL_OUT, LOG
-from socks5d.workers.channel import Channel, GiveBack, HangUp, Leaving, Ready, Serve, Take
+from socks5d.workers.channel import (
+    AskLease,
+    Channel,
+    GiveBack,
+    HangUp,
+    Leaving,
+    Ready,
+    ReturnLease,
+    Serve,
+    Take,
+)
 from socks5d.workers.logpipe import LogReader
 from socks5d.workers.tally import Tally
 
@@ -205,4 +216,18 @@ class _Answers(CommandLocator):
     @GiveBack.responder
     def give_back(self, kind: str, key: str) -> dict[str, Any]:
         self._tally.give_back(self._worker.number, kind, key)
+        return {}
+
+    @AskLease.responder
+    def ask_lease(
+        self, kind: str, key: str, sessions: int
+    ) -> dict[str, Any] | Deferred[dict[str, Any]]:
+        lease = self._tally.lease(self._worker.number, kind, key, sessions)
+        if isinstance(lease, Deferred):
+            return lease.addCallback(lambda lease: lease._asdict())
+        return lease._asdict()
+
+    @ReturnLease.responder
+    def return_lease(self, kind: str, key: str, octets: int) -> dict[str, Any]:
+        self._tally.return_lease(kind, key, octets)
         return {}

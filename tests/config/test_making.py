@@ -24,6 +24,9 @@ from socks5d.parameters import (
     Limits,
     LocalAddresses,
     MessageProtection,
+    QuotaParameters,
+    QuotaPeriod,
+    QuotaStore,
     Strangers,
     Timeouts,
     UDPParameters,
@@ -105,6 +108,20 @@ logins = 13
 login_threads = 14
 destinations = 9
 idents = 10
+client_sessions = 12
+client_ipv4 = 24
+client_ipv6 = 56
+identity_sessions = 13
+session_rate = 14
+session_burst = 15
+rate = 16
+identity_rate = 17
+
+[quota]
+octets = 18
+period = "week"
+store = "memory"
+file = "/var/lib/socks5d/quota"
 """
 
 
@@ -198,6 +215,20 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
         failures=12,
         logins=13,
         login_threads=14,
+        client_sessions=12,
+        client_ipv4=24,
+        client_ipv6=56,
+        identity_sessions=13,
+        session_rate=14,
+        session_burst=15,
+        rate=16,
+        identity_rate=17,
+    )
+    assert made.quota == QuotaParameters(
+        octets=18,
+        period=QuotaPeriod.WEEK,
+        store=QuotaStore.MEMORY,
+        file=Path("/var/lib/socks5d/quota"),
     )
 
 
@@ -209,6 +240,7 @@ def test_this_file_has_every_key_there_is(tmp_path: Path) -> None:
     assert set(content["timeouts"].value) == {each.name for each in fields(Timeouts)}
     assert set(content["gssapi"].value) == {each.name for each in fields(GSSAPIParameters)}
     assert set(content["limits"].value) == {each.name for each in fields(Limits)}
+    assert set(content["quota"].value) == {each.name for each in fields(QuotaParameters)}
 
 
 def test_one_text_is_a_list_of_one(tmp_path: Path) -> None:
@@ -485,6 +517,23 @@ def test_where_it_cannot_be_told_which_it_may_use_all_count(
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     assert make_settings([("workers", Item("--workers", "auto"))]).workers == workers
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("quota = 1", "quota: must be a table"),
+        ("[quota]\noctet = 1", "quota.octet: unknown key; did you mean 'octets'?"),
+        ("[quota]\noctets = -1", "quota.octets: 'octets' must be >= 0: -1"),
+        ("[quota]\noctets = 1.5", "quota.octets: must be a whole number"),
+        ("[quota]\noctets = true", "quota.octets: must be a whole number"),
+        ("[quota]\nperiod = 'hour'", "quota.period: must be 'day', 'week' or 'month'"),
+        ("[quota]\nstore = 'disk'", "quota.store: must be 'sqlite' or 'memory'"),
+        ("[quota]\nfile = ''", "quota.file: must be the path of a file"),
+    ],
+)
+def test_a_wrong_quota_table_is_told(tmp_path: Path, text: str, problem: str) -> None:
+    assert f": {problem}" in complaint(tmp_path, text)
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,11 @@ from twisted.logger import LogEvent
 
 from socks5d.egress import DirectEgress, FixedResolver
 from socks5d.interfaces import IRuleset
+from socks5d.limits.lease import ILessor
+from socks5d.limits.limiter import Limiter
 from socks5d.model import NO_OPINION, Command, Decision, Outcome, Request, Verdict
 from socks5d.net.poller import poller_of
 from socks5d.parameters import Filtering, Limits, LocalAddresses, Timeouts, UDPParameters
-from socks5d.protocols import Capacity
 from socks5d.relay import verdicts
 from socks5d.rules import Chain, ClientRules, DestinationRules, parse_destination, parse_network
 from socks5d.wire import socks5
@@ -523,22 +524,28 @@ class Elsewhere:
         self.answer: Deferred[bool] = Deferred(lambda _: self.cancelled.set())
         self.asked = threading.Event()
         self.cancelled = threading.Event()
-        self.given_back: Queue[IPAddress] = Queue()
+        self.given_back: Queue[str] = Queue()
 
-    def take(self, address: IPAddress) -> Deferred[bool]:
+    def take(self, key: str) -> Deferred[bool]:
         self.asked.set()
         return self.answer
 
-    def give_back(self, address: IPAddress) -> None:
-        self.given_back.put(address)
+    def give_back(self, key: str) -> None:
+        self.given_back.put(key)
+
+    def shares(self, kind: str) -> "Elsewhere":
+        return self
+
+    def lessor(self, kind: str) -> ILessor:
+        raise AssertionError("nobody asks for leases here")
 
 
 @contextmanager
 def counted() -> Iterator[tuple[Elsewhere, SocketAddress, Observed]]:
     """A server whose associations are counted elsewhere."""
     elsewhere, seen = Elsewhere(), Observed()
-    capacity = Capacity(100, reactor, None, elsewhere)
-    with proxy(seen, capacity=capacity) as server:
+    limiter = Limiter(Limits(), reactor, elsewhere)
+    with proxy(seen, limiter=limiter) as server:
         yield elsewhere, server, seen
 
 
@@ -559,7 +566,7 @@ def test_a_count_kept_elsewhere_grants_an_association_and_has_it_back() -> None:
             in_reactor(elsewhere.answer.callback, True)
             assert client.read(control, socks5.parse_reply).code == socks5.SUCCEEDED
             assert elsewhere.given_back.empty()
-        assert elsewhere.given_back.get(timeout=PATIENCE) == ip_address("127.0.0.1")
+        assert elsewhere.given_back.get(timeout=PATIENCE) == "127.0.0.1"
     assert elsewhere.given_back.empty()
 
 
@@ -597,8 +604,8 @@ def test_a_count_that_fails_is_told_of_in_the_log(logs: Sequence[LogEvent]) -> N
 def test_a_count_that_hangs_is_given_up_after_the_time_for_a_decision() -> None:
     elsewhere, seen = Elsewhere(), Observed()
     timeouts = Timeouts(decision=0.01)
-    capacity = Capacity(100, reactor, None, elsewhere)
-    with proxy(seen, capacity=capacity, timeouts=timeouts) as server:
+    limiter = Limiter(Limits(), reactor, elsewhere)
+    with proxy(seen, limiter=limiter, timeouts=timeouts) as server:
         with asking(server, elsewhere) as control:
             assert client.read(control, socks5.parse_reply).code == socks5.GENERAL_FAILURE
         assert seen.record().rule == "the client's associations could not be counted"

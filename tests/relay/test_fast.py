@@ -286,9 +286,9 @@ class Counted:
         self._whole = whole
         self._calls = calls
 
-    def recv_into(self, buffer: memoryview) -> int:
+    def recv_into(self, buffer: memoryview, most: int = 0) -> int:
         self._calls.append("recv_into")
-        return self._receive(buffer)
+        return self._receive(buffer, most)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._whole, name)

@@ -2,18 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent
 from twisted.protocols.amp import AMP, CommandLocator
 from twisted.python.failure import Failure
 
+from socks5d.limits.lease import Lease
+from socks5d.limits.limiter import STARTS
+from socks5d.limits.starts import Starts
 from socks5d.workers.channel import Channel, GiveBack, Take
 from socks5d.workers.tally import ParentShares, Tally
 
@@ -22,7 +25,7 @@ HOLDERS = st.integers(1, 4)
 KINDS = st.sampled_from(list(LIMITS))
 KEYS = st.sampled_from(["4/1", "4/2", "6/1"])
 
-ANN, BOB = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+ANN, BOB = "192.0.2.1", "192.0.2.2"
 
 
 class Tallies(RuleBasedStateMachine):
@@ -66,6 +69,29 @@ TestTallies = Tallies.TestCase
 
 def test_of_what_has_no_limit_there_is_none() -> None:
     assert not Tally({}).take(1, "associations", "4/1")
+
+
+def test_what_begins_is_counted_for_all_and_not_given_back() -> None:
+    clock = Clock()
+    tally = Tally({}, Starts(clock, 1, 2))
+    assert [tally.take(holder, STARTS, ANN) for holder in (1, 2, 3)] == [True, True, False]
+    tally.give_back(1, STARTS, ANN)
+    tally.forget(1)
+    assert not tally.take(2, STARTS, ANN)
+    clock.advance(1)
+    assert tally.take(2, STARTS, ANN)
+
+
+def test_each_one_too_many_is_told() -> None:
+    told: list[tuple[str, str]] = []
+    starts = Starts(Clock(), 1, 1)
+    tally = Tally({"associations": 1}, starts, lambda kind, key: told.append((kind, key)))
+    for holder in (1, 2, 3):
+        tally.take(holder, "associations", ANN)
+    assert told == [("associations", ANN)] * 2
+    tally.take(1, STARTS, BOB)
+    tally.take(2, STARTS, BOB)
+    assert told[2:] == [(STARTS, BOB)]
 
 
 # By AMP.
@@ -147,16 +173,6 @@ def test_what_is_given_back_can_be_had_again() -> None:
     assert (first, second) == ([True], [True])
 
 
-def test_an_ipv6_client_is_its_network() -> None:
-    pair = Pair(1)
-    taken = [
-        results(pair.shares.take(ip_address(each)))
-        for each in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::c000:201", "192.0.2.1")
-    ]
-    pair.carry()
-    assert taken == [[True], [False], [True], [True], [True]]
-
-
 def test_who_gives_up_waiting_leaves_nothing_taken() -> None:
     pair = Pair(2)
     taken = pair.shares.take(ANN)
@@ -198,3 +214,10 @@ def test_giving_back_to_a_parent_that_is_gone_is_no_problem(logs: Sequence[LogEv
     pair.worker.connectionLost(Failure(ConnectionDone()))
     pair.shares.give_back(ANN)
     assert logs == []
+
+
+def test_of_a_kind_that_nobody_leases_there_is_nothing() -> None:
+    tally = Tally({})
+    tally.return_lease("rate up", ANN, 5)
+    lease = tally.lease(1, "rate up", ANN, 1)
+    assert lease == Lease(0, -1.0, "limit: no rate up")

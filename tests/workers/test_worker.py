@@ -4,15 +4,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, formatEvent
 from twisted.python.failure import Failure
 
+from socks5d.limits.lease import Lease
 from socks5d.workers.assignment import CHANNEL_IN, CHANNEL_OUT, LOG
 from socks5d.workers.channel import Channel, GiveBack, HangUp, Leaving, Ready, Serve, Take
 from socks5d.workers.logpipe import encode_event
-from socks5d.workers.tally import Tally
+from socks5d.workers.tally import AtParent, Tally
 from socks5d.workers.worker import LONGEST, Worker
 
 DONE = Failure(ProcessDone(0))
@@ -234,3 +236,44 @@ def test_a_line_without_an_end_is_bounded(parent: Parent, logs: Sequence[LogEven
 def test_what_it_prints_is_no_format(parent: Parent, logs: Sequence[LogEvent]) -> None:
     parent.worker.childDataReceived(2, b"{number} {0} %s\n")
     assert said(logs) == ["worker 3: {number} {0} %s"]
+
+
+# Leases.
+
+
+class Lender:
+    """Gives what a test says; a holder's are told apart."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, str, int]] = []
+        self.back: list[tuple[str, int]] = []
+        self.later: Deferred[Lease] | None = None
+
+    def lease(self, holder: int, key: str, sessions: int) -> Lease | Deferred[Lease]:
+        self.asked.append((holder, key, sessions))
+        return Lease(100, 0.5) if self.later is None else self.later
+
+    def give_back(self, key: str, octets: int) -> None:
+        self.back.append((key, octets))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_lease_of_the_parents_is_a_lease(parent: Parent, late: bool) -> None:
+    lender = Lender()
+    parent.tally._lessors = {"rate up": lender}
+    if late:
+        lender.later = Deferred()
+    there = AtParent(parent.end)
+    answers: list[Any] = []
+    there.lessor("rate up").lease(0, "ann", 2).addCallback(answers.append)
+    there.lessor("rate up").give_back("bob", -7)
+    parent.carry()
+    assert lender.asked == [(3, "ann", 2)]
+    assert lender.back == [("bob", -7)]
+    if lender.later is not None:
+        assert answers == []
+        lender.later.callback(Lease(0, -1.0, "all gone"))
+        parent.carry()
+        assert answers == [Lease(0, -1.0, "all gone")]
+    else:
+        assert answers == [Lease(100, 0.5)]

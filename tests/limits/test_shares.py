@@ -15,12 +15,30 @@ from hypothesis.stateful import (
 )
 from twisted.internet.defer import CancelledError, Deferred
 
-from socks5d.protocols.shares import Shares
+from socks5d.limits.keys import Prefixes
+from socks5d.limits.shares import Shares as KeyedShares
 from socks5d.wire.address import IPAddress
 
 ONE, TWO = ip_address("192.0.2.1"), ip_address("192.0.2.2")
 NET, SAME_NET = ip_address("2001:db8:0:1::1"), ip_address("2001:db8:0:1:ffff:ffff:ffff:ffff")
 OTHER_NET = ip_address("2001:db8:0:2::1")
+
+
+class Shares(KeyedShares):
+    """Those of clients, by their addresses."""
+
+    def take(self, address: str | IPAddress) -> bool:
+        return super().take(_key(address))
+
+    def wait(self, address: str | IPAddress) -> Deferred[None]:
+        return super().wait(_key(address))
+
+    def give_back(self, address: str | IPAddress) -> None:
+        super().give_back(_key(address))
+
+
+def _key(address: str | IPAddress) -> str:
+    return address if isinstance(address, str) else Prefixes().key(address)
 
 
 class Waiter:

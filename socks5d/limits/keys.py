@@ -1,0 +1,68 @@
+"""
+Who is one and the same: for clients their addresses say so, for identities their names.
+
+Keys are text, fit for a log, and of a bounded length.
+"""
+
+from functools import lru_cache
+from hashlib import sha256
+from ipaddress import IPv4Address, ip_network
+
+from attrs import frozen
+
+from socks5d.escape import LIMIT, printable
+from socks5d.model import Identity
+from socks5d.wire.address import IPAddress, address_text
+
+#: Bits of an address of each family.
+IPV4_BITS = 32
+IPV6_BITS = 128
+
+
+@frozen(slots=True)
+class Prefixes:
+    """
+    How much of an address tells clients apart.
+
+    @ivar ipv4: bits of an IPv4 address.
+    @ivar ipv6: bits of an IPv6 address; a client has at least 64 bits to itself (RFC 6177).
+    """
+
+    ipv4: int = 32
+    ipv6: int = 64
+
+    def key(self, address: IPAddress) -> str:
+        """
+        @return: the address where it is a client by itself, or its network.
+        """
+        if isinstance(address, IPv4Address):
+            if self.ipv4 == IPV4_BITS:
+                return address_text(address)
+            return _network(4, int(address) >> (IPV4_BITS - self.ipv4), self.ipv4)
+        return _network(6, int(address) >> (IPV6_BITS - self.ipv6), self.ipv6)
+
+
+@lru_cache(4096)
+def _network(version: int, number: int, prefix: int) -> str:
+    bits = IPV4_BITS if version == 4 else IPV6_BITS
+    octets = (number << (bits - prefix)).to_bytes(bits // 8, "big")
+    network = ip_network((octets, prefix))
+    return str(network.network_address if prefix == bits else network)
+
+
+@lru_cache(1024)
+def identity_key(identity: Identity) -> str | None:
+    """
+    A name that nobody proved is never one that somebody did: how it is known is part of it.
+
+    @return: C{source:name}, or None for nobody in particular.
+    """
+    if identity.name is None:
+        return None
+    source, name = printable(identity.source).replace(":", "\\x3a"), printable(identity.name)
+    key = f"{source}:{name}"
+    if len(source) < LIMIT and len(name) < LIMIT:
+        return key
+    # It was cut, and is told apart from others that begin so.
+    whole = f"{len(identity.source)}:{identity.source}:{identity.name}"
+    return f"{key}#{sha256(whole.encode('utf-8', 'surrogatepass')).hexdigest()}"
