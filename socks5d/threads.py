@@ -11,10 +11,14 @@ from typing import Any, NamedTuple, TypeVar
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 T = TypeVar("T")
+
+_log = Logger()
+_NICEST = 19
 
 
 class Overloaded(Exception):
@@ -34,8 +38,18 @@ class _Daemon(threading.Thread):
     def run(self) -> None:
         # Elsewhere than on Linux it is not of a thread, but of the process.
         if self._nice and sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
+            _leave_processor(threading.get_native_id(), self._nice)
         super().run()
+
+
+def _leave_processor(thread: int, nice: int) -> None:
+    try:
+        own = os.getpriority(os.PRIO_PROCESS, thread)
+        # What the process has left to others already stays: to take it back is a privilege.
+        os.setpriority(os.PRIO_PROCESS, thread, min(own + nice, _NICEST))
+    except OSError as error:
+        # A container may forbid even that.  The work is to be done nevertheless.
+        _log.debug("a thread keeps its niceness: {problem}", problem=error.strerror)
 
 
 class _Job(NamedTuple):

@@ -1,5 +1,6 @@
 """Blocking work off the reactor's thread: limits, cancelled jobs, and jobs that hang."""
 
+import errno
 import os
 import sys
 import threading
@@ -168,3 +169,23 @@ def test_threads_leave_the_processor_to_others() -> None:
     there = in_reactor(mine.run, lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
     assert there == min(before + 7, 19)
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of threads, only there")
+@pytest.mark.parametrize("fails", [False, True])
+def test_threads_of_a_process_that_leaves_it_to_others_itself(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_to: list[int] = []
+
+    def set_priority(which: int, who: int, niceness: int) -> None:
+        set_to.append(niceness)
+        if fails:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "getpriority", lambda which, who: 15)
+    monkeypatch.setattr(os, "setpriority", set_priority)
+    mine = Threads(reactor, "socks5d-test", threads=1, jobs=1, nice=10)
+    assert in_reactor(mine.run, lambda: 5) == 5
+    # To take it back would be a privilege.
+    assert set_to == [19]

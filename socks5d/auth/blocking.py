@@ -6,11 +6,11 @@ from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
+from socks5d.auth.undecided import TooManyLogins
 from socks5d.parameters import Limits
 from socks5d.threads import Overloaded, Threads
 
@@ -18,13 +18,6 @@ T = TypeVar("T")
 
 #: By how much the threads leave the processor to what serves those who are let in.
 NICE = 10
-
-
-class TooManyLogins(UnauthorizedLogin):
-    """
-    As many logins wait to be checked as may.  To an application of C{twisted.cred} it is
-    one that was not accepted.
-    """
 
 
 class LoginThreads:

@@ -13,9 +13,10 @@ from typing import Protocol as Shape
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from socks5d.auth.blocking import TooManyLogins, in_login_thread
+from socks5d.auth.blocking import in_login_thread
 from socks5d.auth.gsscontext import NotEstablished
 from socks5d.auth.gssencapsulation import GSSEncapsulation, Wrapping
+from socks5d.auth.undecided import TooManyLogins
 from socks5d.interfaces import IBudgetedAuthenticator, INegotiation
 from socks5d.model import Authenticated, Client, Identity, More, NotAuthenticated, Step
 from socks5d.patterns import NamePatterns, Renaming

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
+from unicodedata import normalize
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -19,12 +20,12 @@ class NotChecked(Exception):
 
 class Attempt:
     """
-    @ivar failed: whether somebody looked at it and found it wrong; so it is until
-        somebody says otherwise, for who leaves before the answer has not been right.
+    @ivar failed: whether somebody looked at it and found it wrong; once it has begun so it
+        is until somebody says otherwise, for who leaves before the answer has not been right.
     """
 
     def __init__(self) -> None:
-        self.failed = True
+        self.failed = False
 
 
 class Guessing:
@@ -53,12 +54,14 @@ class Guessing:
         address = None if client.address is None else client_key(client.address)
         if address is None:
             async with _turn(self._names, name_key(name), attempt, "for this name"):
+                attempt.failed = True
                 yield attempt
             return
         async with (
             _turn(self._clients, address, attempt, "from this client"),
             _turn(self._names, name_key(name), attempt, "for this name"),
         ):
+            attempt.failed = True
             yield attempt
 
 
@@ -69,7 +72,6 @@ async def _turn(
     try:
         await failures.take(key)
     except DeadlinePassed:
-        attempt.failed = False
         raise NotChecked(f"too many failures {what}, not checked") from None
     try:
         yield
@@ -80,6 +82,9 @@ async def _turn(
 def name_key(name: bytes) -> str:
     """
     @return: what tells names apart where a directory may take some for the same:
-        without regard to case, and to spaces around and between its words.
+        without regard to case, to the form of its characters, and to spaces around and
+        between its words.
     """
-    return " ".join(name.decode("utf-8", "surrogateescape").casefold().split())
+    text = normalize("NFKC", name.decode("utf-8", "surrogateescape")).casefold()
+    # To fold can make what has another form once more.
+    return " ".join(normalize("NFKC", text).split())

@@ -148,11 +148,11 @@ class PasswordFile:
                 content = file.read(LARGEST + 1)
         except OSError as error:
             raise ArgumentError(f"{str(self._path)!r}: {error.strerror}") from None
-        if len(content) > LARGEST:
-            raise ArgumentError(f"{str(self._path)!r} is larger than {LARGEST >> 20} MiB")
         version = _version(status)
         if abs(self._now() - version.changed / 1e9) > _COARSEST:
             self._version = version
+        if len(content) > LARGEST:
+            raise ArgumentError(f"{str(self._path)!r} is larger than {LARGEST >> 20} MiB")
         return self._parse(content)
 
     def _parse(self, content: bytes) -> _Users:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -27,12 +26,12 @@ from zope.interface import implementer
 from socks5d.auth.arguments import ArgumentError, parse_arguments
 from socks5d.auth.blocking import in_login_thread
 from socks5d.auth.octets import octets_of
+from socks5d.auth.pamfiles import what_is_missing
+from socks5d.auth.undecided import Undecided
 from socks5d.bounded import Complaints
 from socks5d.escape import one_line
 
 DEFAULT_SERVICE = "socks5d"
-#: Where Linux-PAM looks for the file of a service, which is named as the service.
-FOLDERS = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"))
 #: Octets of a name, and of a password: PAM's PAM_MAX_RESP_SIZE, less the NUL.
 LONGEST_NAME = 255
 LONGEST_PASSWORD = 511
@@ -80,11 +79,9 @@ class PAMService:
             raise ArgumentError(
                 f"{name!r} is no name of a service: it has lower-case letters, digits and _.+-"
             )
-        if not _has_file(name):
-            raise ArgumentError(
-                f"there is no service {name!r}: write {FOLDERS[0] / name}, "
-                "or PAM would ask the service 'other'"
-            )
+        missing = what_is_missing(name)
+        if missing:
+            raise ArgumentError(f"service {name!r}: {missing}, or PAM would ask service 'other'")
         self.name = name
         self._pam = _load()
         self._get_item = ctypes.CDLL(ctypes.util.find_library("pam")).pam_get_item
@@ -101,9 +98,9 @@ class PAMService:
         @param name: without a NUL.
         @param password: without a NUL.
         """
-        if not _has_file(self.name):
-            # PAM would ask the service "other", which may let in more.
-            return Answer(None, fault=f"service {self.name}: it has no file any more")
+        missing = what_is_missing(self.name)
+        if missing:
+            return Answer(None, fault=f"service {self.name}: {missing}")
         delays, users = [0.0], [name]
 
         def note_delay(status: int, microseconds: int, data: object) -> None:
@@ -186,7 +183,7 @@ class PAMChecker:
         if answer.user is not None:
             return answer.user
         left = began + answer.delay - self._reactor.seconds()
-        return deferLater(self._reactor, max(left, 0.0), _refuse)
+        return deferLater(self._reactor, max(left, 0.0), _refuse, answer)
 
     def _complain(self, text: str) -> None:
         if self._complaints is None:
@@ -203,11 +200,9 @@ def make_pam_checker(argument: str) -> PAMChecker:
     return PAMChecker(PAMService(service).login)
 
 
-def _has_file(service: str) -> bool:
-    return any((folder / service).is_file() for folder in FOLDERS)
-
-
-def _refuse() -> Avatar:
+def _refuse(answer: Answer) -> Avatar:
+    if answer.fault:
+        raise Undecided("PAM answered with an error")
     raise UnauthorizedLogin("wrong username or password")
 
 

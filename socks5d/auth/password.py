@@ -1,7 +1,7 @@
 """Username and password (RFC 1929) over C{twisted.cred} checkers."""
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -13,10 +13,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from socks5d.auth.blocking import TooManyLogins, of_known
+from socks5d.auth.blocking import of_known
 from socks5d.auth.guessing import PATIENCE, Guessing, NotChecked
 from socks5d.auth.logins import Logins
-from socks5d.bounded import Complaints, bounded
+from socks5d.auth.undecided import TooManyLogins, Undecided
+from socks5d.bounded import Complaints, DeadlinePassed, bounded
 from socks5d.escape import printable
 from socks5d.interfaces import IAuthenticator, INegotiation
 from socks5d.model import Authenticated, Client, Identity, More, NotAuthenticated, Step
@@ -28,20 +29,29 @@ _SUCCESS = userpass.encode_status(userpass.SUCCESS)
 _FAILURE = userpass.encode_status(userpass.FAILURE)
 
 _WRONG = "wrong username or password"
+_LATE = "a credentials checker took too long"
 _TOO_MANY = "too many logins at once, not checked"
+_UNDECIDED = "could not be checked"
 _BROKEN = "a credentials checker failed"
+#: What is said, and counts, where checkers differ.
+_FIRST_OF = (_WRONG, _LATE, _TOO_MANY, _UNDECIDED, _BROKEN)
 
 
 class NotLetIn(Exception):
     """
     No checker accepts.  The text says why.
 
-    @ivar wrong: whether a checker looked, and found name or password wrong.
+    @ivar guess: whether it may have been a guess: a checker found name or password wrong,
+        or had no answer in time, which some have sooner for what is right.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.wrong = reason == _WRONG
+    def __init__(self, reasons: Collection[str]) -> None:
+        super().__init__(next((each for each in _FIRST_OF if each in reasons), _WRONG))
+        self.guess = _WRONG in reasons or _LATE in reasons
+
+
+class _NoName(Exception):
+    """What a checker accepts is nobody in particular."""
 
 
 @implementer(IUsernamePassword)
@@ -131,7 +141,7 @@ class PasswordAuthenticator:
             try:
                 identity = await self._ask(credentials, until)
             except NotLetIn as error:
-                attempt.failed = error.wrong
+                attempt.failed = error.guess
                 raise
             attempt.failed = False
             return identity
@@ -150,31 +160,41 @@ class PasswordAuthenticator:
                 answer = maybeDeferred(checker.requestAvatarId, offered)
             try:
                 avatar = await bounded(self._clock, left / (len(self._checkers) - place), answer)
+                identity = Identity(_avatar_name(avatar), "password")
             except CancelledError:
                 raise
             except TooManyLogins:
                 reasons.add(_TOO_MANY)
+            except Undecided:
+                reasons.add(_UNDECIDED)
             except UnauthorizedLogin:
                 reasons.add(_WRONG)
-            except Exception:  # noqa: BLE001 (a stranger's code)
+            except Exception as error:  # noqa: BLE001 (a stranger's code)
                 self._complaints.complain(
                     "a credentials checker failed, which accepts nobody", Failure()
                 )
-                reasons.add(_BROKEN)
+                reasons.add(_LATE if isinstance(error, DeadlinePassed) else _BROKEN)
             else:
-                identity = Identity(_name(avatar or credentials.username), "password")
                 self._logins.accepted(credentials, identity)
                 return identity
-        if _WRONG in reasons:
+        if reasons == {_WRONG}:
+            # Not where one of them could not tell: it may be the one that knows the name.
             self._logins.refused(credentials)
-        # What was wrong with them somewhere counts; else what kept them from being checked.
-        raise NotLetIn(
-            next((each for each in (_WRONG, _TOO_MANY, _BROKEN) if each in reasons), _WRONG)
-        )
+        raise NotLetIn(reasons)
 
 
-def _name(avatar: object) -> str:
-    return avatar.decode("utf-8", "surrogateescape") if isinstance(avatar, bytes) else str(avatar)
+def _avatar_name(avatar: object) -> str:
+    """
+    @raise _NoName: for C{twisted.cred}'s C{ANONYMOUS} and whatever else names nobody, who
+        must not become whoever the client says it is.
+    """
+    if not isinstance(avatar, bytes | str) or not avatar:
+        raise _NoName("what it accepts has no name")
+    return _text(avatar) if isinstance(avatar, bytes) else avatar
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
 
 
 @implementer(INegotiation)
@@ -199,5 +219,5 @@ class _Negotiation:
         try:
             identity = await self._authenticator.check(self._client, credentials)
         except (NotLetIn, NotChecked) as error:
-            return NotAuthenticated(_FAILURE, str(error), _name(credentials.username))
+            return NotAuthenticated(_FAILURE, str(error), _text(credentials.username))
         return Authenticated(identity, _SUCCESS, rest)

@@ -6,7 +6,8 @@ import pytest
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 
-from socks5d.auth.blocking import TooManyLogins, in_login_thread, login_threads, of_known
+from socks5d.auth.blocking import in_login_thread, login_threads, of_known
+from socks5d.auth.undecided import TooManyLogins
 from tests.support.running import PATIENCE, in_reactor, reactor
 
 

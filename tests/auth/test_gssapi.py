@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from socks5d.auth import gssapi as module
-from socks5d.auth.blocking import TooManyLogins
 from socks5d.auth.gssapi import GSSAPIAuthenticator
 from socks5d.auth.gsscontext import NotEstablished
 from socks5d.auth.gssencapsulation import GSSEncapsulation
+from socks5d.auth.undecided import TooManyLogins
 from socks5d.interfaces import IAuthenticator, IBudgetedAuthenticator, INegotiation
 from socks5d.model import Authenticated, Client, Identity, More, NotAuthenticated, Step
 from socks5d.wire.gssframe import CONTEXT, ENCAPSULATED, PROTECTION, encode_message

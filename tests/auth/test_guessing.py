@@ -95,12 +95,25 @@ def test_one_client_is_all_of_a_64(guessing: Guessing) -> None:
 
 
 @pytest.mark.parametrize(
-    "spelling", [b"ANN lee", b" ann  lee ", "ANN\u00a0LEE".encode(), b"Ann Lee\t"]
+    "spelling",
+    [
+        b"ANN lee",
+        b" ann  lee ",
+        "ANN\u00a0LEE".encode(),
+        b"Ann Lee\t",
+        "\uff21\uff4e\uff4e lee".encode(),
+        "ann \u2113ee".encode(),
+    ],
 )
 def test_spellings_of_a_name_are_one_name(guessing: Guessing, spelling: bytes) -> None:
     for number in range(FREE):
         guess(guessing, f"192.0.2.{number}", b"ann lee", 1)
     assert waits(guessing, "192.0.2.9", spelling)
+
+
+def test_letters_with_and_without_their_marks_apart_are_the_same() -> None:
+    assert name_key("J\u00d6RG".encode()) == name_key("jo\u0308rg".encode())
+    assert name_key("\u1e9e".encode()) == name_key(b"SS")
 
 
 def test_octets_that_are_no_text_are_a_name_too() -> None:
@@ -129,6 +142,19 @@ def test_who_leaves_while_it_waits_has_tried_nothing(guessing: Guessing) -> None
         each.end(failed=False)
     guess(guessing, "192.0.2.1", b"ann", FREE)
     assert waits(guessing, "192.0.2.1", b"ann")
+
+
+def test_who_leaves_while_it_waits_for_the_names_turn_has_tried_nothing(
+    guessing: Guessing,
+) -> None:
+    running = [Trial(guessing, client(f"192.0.2.{n}"), b"ann") for n in range(1, FREE + 1)]
+    for _ in range(FREE):
+        waiting = Trial(guessing, client("192.0.2.9"), b"ann")
+        assert not waiting.began
+        waiting.leave()
+    assert not waits(guessing, "192.0.2.9", b"bob")
+    for each in running:
+        each.end(failed=False)
 
 
 def test_what_would_wait_for_too_long_is_not_checked() -> None:

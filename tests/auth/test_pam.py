@@ -4,6 +4,7 @@ import ctypes
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from zope.interface.verify import verifyObject
 from socks5d.auth import pam
 from socks5d.auth.arguments import ArgumentError
 from socks5d.auth.pam import Answer, PAMChecker, PAMService, make_pam_checker
+from socks5d.auth.pamfiles import what_is_missing
+from socks5d.auth.undecided import Undecided
 from tests.support.running import in_reactor
 
 ANN = UsernamePassword(b"ann", b"secret")
@@ -74,8 +77,9 @@ class Answers:
         self.authenticates = self.manages = self.delay = 0
         package = SimpleNamespace(PamAuthenticator=self._make)
         monkeypatch.setitem(sys.modules, "pam", package)
-        monkeypatch.setattr(pam, "FOLDERS", (folder / "none", folder))
-        (folder / "socks5d").write_text("auth required pam_deny.so\n")
+        folders = (folder / "none", folder)
+        monkeypatch.setattr(pam, "what_is_missing", partial(what_is_missing, folders=folders))
+        (folder / "socks5d").write_text("auth required pam_deny.so\naccount required pam_deny.so\n")
         self.service = PAMService("socks5d")
 
     def _make(self) -> Authenticator:
@@ -133,10 +137,10 @@ def test_what_is_no_name_of_a_service_is_refused(name: str) -> None:
 
 
 def test_a_service_needs_a_file_of_its_own(answers: Answers, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match=f"'nowhere': write {tmp_path}/none/nowhere, or PAM"):
+    with pytest.raises(ArgumentError, match=f"'nowhere': it has no file; write {tmp_path}/no"):
         make_pam_checker("nowhere")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ArgumentError, match="there is no service 'folder'"):
+    with pytest.raises(ArgumentError, match="'folder': it has no file"):
         make_pam_checker("folder")
     assert isinstance(make_pam_checker(""), PAMChecker)
     assert isinstance(make_pam_checker("socks5d"), PAMChecker)
@@ -305,7 +309,8 @@ def test_a_fault_is_said_once_a_while(
     said = logging_in(monkeypatch, threads, ANN, ANN, ANN)
     threads.run()
     threads.advance(0)
-    assert all(each[0].check(UnauthorizedLogin) for each in said)
+    # It is nobody's fault who logs in.
+    assert all(each[0].check(Undecided) for each in said)
     texts = [event["text"] for event in logs if "PAM" in event.get("text", "")]
     assert texts == ["PAM answered a login with an error: service socks5d: Module is unknown"]
 

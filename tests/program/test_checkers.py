@@ -205,7 +205,8 @@ def test_a_file_that_changes_while_it_serves(workers: str, tmp_path: Path) -> No
         server.wait_for(r"htpasswd: '.*htpasswd' is right again")
         assert "hunter2" not in server.output()
     said = [line for line in server.output().splitlines() if "No such file" in line]
-    assert len(said) == int(workers)
+    # Each worker says it once, if it has a login meanwhile.
+    assert 1 <= len(said) <= int(workers)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +293,7 @@ def test_a_service_that_is_not_there_is_told_at_the_start(service: str) -> None:
     if Path("/etc/pam.d", name).exists():
         pytest.skip(f"this machine has a service {name}")
     said = one_line(run_twistd(*ON_LOOPBACK, "--auth", f"pam:{service}"))
-    assert said.startswith(f"socks5d: --auth: 'pam': there is no service '{name}': write /etc/pam")
+    assert said.startswith(f"socks5d: --auth: 'pam': service '{name}': it has no file; write /etc")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,10 +16,11 @@ from socks5d.auth.ldap.messages import Codec
 from socks5d.auth.ldap.names import may_be_name, may_be_password
 from socks5d.auth.ldap.settings import Search, Settings
 from socks5d.auth.ldap.ways import BySearch, ByTemplate, Way, Wrong
+from socks5d.auth.undecided import Undecided
 from socks5d.bounded import Complaints, DeadlinePassed, bounded
 
 
-class DirectoryFailed(UnauthorizedLogin):
+class DirectoryFailed(Undecided):
     """Nobody can be let in, for the directory does not say who it is."""
 
 
@@ -58,8 +58,9 @@ class LDAPChecker:
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
         """
         See L{ICredentialsChecker}.  A login that is refused fails with
-        L{UnauthorizedLogin}; so does one that cannot be decided, with L{DirectoryFailed},
-        which is logged, and one too many with L{TooManyLogins}.  Cancelling it leaves
+        L{UnauthorizedLogin<twisted.cred.error.UnauthorizedLogin>}; so does one that cannot
+        be decided, with L{DirectoryFailed}, which is logged, and one too many with
+        L{TooManyLogins<socks5d.auth.undecided.TooManyLogins>}.  Cancelling it leaves
         nothing behind.
         """
         name, password = _octets(credentials.username), _octets(credentials.password)

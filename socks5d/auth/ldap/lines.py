@@ -7,17 +7,21 @@ one on which users bind, which has their rights and never searches.
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from socks5d.auth.blocking import TooManyLogins
+from socks5d.auth.blocking import is_known
 from socks5d.auth.ldap.connecting import Connect
 from socks5d.auth.ldap.connection import Connection
 from socks5d.auth.ldap.failures import ConnectionEnded
+from socks5d.auth.undecided import TooManyLogins
 
 T = TypeVar("T")
+
+#: One line of so many is for those who were let in lately.
+_SHARE: Final = 4
 
 
 class Kept:
@@ -80,8 +84,9 @@ class Lines:
         idle: float,
     ) -> None:
         """
-        @param most: lines.
-        @param waiting: logins that wait for one; one more is refused.
+        @param most: lines.  Of four one is for those who were let in lately, whom others
+            cannot keep waiting.
+        @param waiting: logins of them, and of others, that wait for one; one more is refused.
         @param idle: for how long an unused line keeps its connections, in seconds.
         """
         self._clock = clock
@@ -90,7 +95,8 @@ class Lines:
         self._waiting = waiting
         self._idle = idle
         self._free: list[Line] = []
-        self._queue: deque[Deferred[Line]] = deque()
+        self._known: deque[Deferred[Line]] = deque()
+        self._strangers: deque[Deferred[Line]] = deque()
         self.taken = 0
 
     async def take(self) -> Line:
@@ -98,31 +104,37 @@ class Lines:
         @return: a line that must be given back.
         @raise TooManyLogins: when as many wait as may.
         """
-        if self._free:
-            # The one used last, so that those that are not needed grow old.
-            line = self._free.pop()
-            if line.unused is not None:
-                line.unused.cancel()
-                line.unused = None
-            self.taken += 1
-            return line
-        if self.taken < self._most:
-            self.taken += 1
-            return self._make()
-        if len(self._queue) >= self._waiting:
+        queue, most = self._strangers, self._most - self._most // _SHARE
+        if is_known():
+            queue, most = self._known, self._most
+        if self.taken < most:
+            return self._one()
+        if len(queue) >= self._waiting:
             raise TooManyLogins("too many logins at once")
-        turn: Deferred[Line] = Deferred(self._queue.remove)
-        self._queue.append(turn)
+        turn: Deferred[Line] = Deferred(queue.remove)
+        queue.append(turn)
         return await turn
 
+    def _one(self) -> Line:
+        self.taken += 1
+        if not self._free:
+            return self._make()
+        # The one used last, so that those that are not needed grow old.
+        line = self._free.pop()
+        if line.unused is not None:
+            line.unused.cancel()
+            line.unused = None
+        return line
+
     def give_back(self, line: Line) -> None:
-        """To the login that has waited longest, if one does."""
-        if self._queue:
-            self._queue.popleft().callback(line)
-            return
+        """To the login that has waited longest, if one may have it."""
         self.taken -= 1
         self._free.append(line)
         line.unused = self._clock.callLater(self._idle, self._forget, line)
+        if self._known:
+            self._known.popleft().callback(self._one())
+        elif self._strangers and self.taken < self._most - self._most // _SHARE:
+            self._strangers.popleft().callback(self._one())
 
     def close(self) -> None:
         """End the connections of those lines that no login has."""

@@ -12,12 +12,12 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent
 from zope.interface.verify import verifyObject
 
-from socks5d.auth.blocking import TooManyLogins
 from socks5d.auth.ldap import checker as module
 from socks5d.auth.ldap.checker import DirectoryFailed, LDAPChecker
 from socks5d.auth.ldap.failures import DirectoryError
 from socks5d.auth.ldap.settings import Search, Server, Settings, Template
 from socks5d.auth.ldap.ways import Wrong
+from socks5d.auth.undecided import TooManyLogins
 from tests.auth.ldap.directory import PASSWORD, ROOT, Directory
 
 SERVER = Server("localhost", 389, tls=False, ask=False)
@@ -140,7 +140,7 @@ def test_the_deadline_holds_for_those_who_wait_too(directory: Directory, clock: 
 
 
 def test_connections_are_counted_for_searches_too(directory: Directory) -> None:
-    for way, at_once in ((BY_TEMPLATE, 4), (BY_SEARCH, 2)):
+    for way, at_once in ((BY_TEMPLATE, 3), (BY_SEARCH, 2)):
         checker = make(directory, way, connections=4, waiting=100)
         begun = [begin(checker)[1] for _ in range(20)]
         most = 0

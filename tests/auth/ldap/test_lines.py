@@ -6,10 +6,11 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from socks5d.auth.blocking import TooManyLogins
+from socks5d.auth.blocking import of_known
 from socks5d.auth.ldap.connection import Connection
 from socks5d.auth.ldap.failures import ConnectionEnded, DirectoryError
 from socks5d.auth.ldap.lines import Kept, Line, Lines
+from socks5d.auth.undecided import TooManyLogins
 from tests.auth.ldap.directory import PASSWORD, Directory
 
 ANN = "uid=ann"
@@ -148,6 +149,30 @@ def test_who_has_waited_longest_is_next(directory: Directory) -> None:
     assert [len(begin(lines.take())[1]) for _ in range(3)] == [0, 0, 1]
     lines.give_back(first[1][0])
     assert [len(said) for _, said in rest] == [1, 1, 1]
+
+
+def test_one_line_of_four_is_for_those_who_are_known(directory: Directory) -> None:
+    lines = make(directory, most=4, waiting=2)
+    strangers = [begin(lines.take())[1] for _ in range(6)]
+    assert [len(said) for said in strangers] == [1, 1, 1, 0, 0, 1]
+    with of_known():
+        known = [begin(lines.take())[1] for _ in range(4)]
+    assert [len(said) for said in known] == [1, 0, 0, 1]
+    assert strangers[5][0].type is known[3][0].type is TooManyLogins
+    # Those who are known come first, and their share stays theirs.
+    lines.give_back(strangers[0][0])
+    lines.give_back(strangers[1][0])
+    assert [len(said) for said in known] == [1, 1, 1, 1]
+    assert [len(said) for said in strangers[3:5]] == [0, 0]
+    lines.give_back(known[0][0])
+    assert [len(said) for said in strangers[3:5]] == [0, 0]
+    lines.give_back(known[1][0])
+    lines.give_back(known[2][0])
+    assert [len(said) for said in strangers[3:5]] == [1, 1]
+    for said in (strangers[2], *strangers[3:5]):
+        lines.give_back(said[0])
+    assert lines.taken == 0
+    assert len(directory.wires) == 0
 
 
 def test_an_unused_line_is_closed(directory: Directory, clock: Clock) -> None:
