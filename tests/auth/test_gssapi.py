@@ -55,6 +55,9 @@ class Fake:
             raise ValueError("not wrapped")
         return token[1:-1], False
 
+    def unwrap_datagram(self, token: bytes) -> tuple[bytes, bool]:
+        return self.unwrap(token)
+
     def room(self, token: int, confidential: bool) -> int:
         return token - 2
 

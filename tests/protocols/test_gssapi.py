@@ -35,6 +35,9 @@ class Hanging:
     def unwrap(self, token: bytes) -> tuple[bytes, bool]:
         raise AssertionError("nothing is established")
 
+    def unwrap_datagram(self, token: bytes) -> tuple[bytes, bool]:
+        raise AssertionError("nothing is established")
+
     def room(self, token: int, confidential: bool) -> int:
         raise AssertionError("nothing is established")
 
