@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socks5d.auth.blocking import login_threads
+from socks5d.auth.turns import login_turns
 from socks5d.bounded import DeadlinePassed, bounded
 from socks5d.config import Listener, Settings
 from socks5d.config.rules import UPSTREAMS
@@ -96,6 +97,7 @@ class SOCKSService(Service):
         if available(reactor):
             poller_of(reactor).pipes.limit = limits.pipes
         login_threads(reactor).limit(threads=limits.login_threads, jobs=limits.logins)
+        login_turns(reactor).limit(limits)
         self._ident_lookups = IdentLookups(
             reactor,
             port=settings.ident_port,

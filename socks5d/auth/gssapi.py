@@ -13,9 +13,9 @@ from typing import Protocol as Shape
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from socks5d.auth.blocking import in_login_thread
 from socks5d.auth.gsscontext import NotEstablished
 from socks5d.auth.gssencapsulation import GSSEncapsulation, Wrapping
+from socks5d.auth.turns import login_turns
 from socks5d.auth.undecided import TooManyLogins
 from socks5d.interfaces import IBudgetedAuthenticator, INegotiation
 from socks5d.model import Authenticated, Client, Identity, More, NotAuthenticated, Step
@@ -77,7 +77,7 @@ class GSSAPIAuthenticator:
         """
         @param context: makes one for a client; L{Acceptor.context
             <socks5d.auth.gsscontext.Acceptor>}.
-        @param reactor: in whose threads tokens are looked at.
+        @param reactor: in whose threads tokens are looked at, each client's in its turn.
         @param least: the least protection level that is taken: 0 (none), 1 (integrity) or
             2 (confidentiality).
         @param most: the most that is given, whatever a client asks for.
@@ -100,7 +100,7 @@ class GSSAPIAuthenticator:
 
     def negotiate(self, client: Client) -> INegotiation:
         """See L{IAuthenticator<socks5d.interfaces.IAuthenticator>}."""
-        return _Negotiation(self, self.context())
+        return _Negotiation(self, client, self.context())
 
     def identity(self, principal: str) -> Identity | None:
         """
@@ -121,8 +121,11 @@ class _Refused(Exception):
 
 @implementer(INegotiation)
 class _Negotiation:
-    def __init__(self, authenticator: GSSAPIAuthenticator, context: EstablishedContext) -> None:
+    def __init__(
+        self, authenticator: GSSAPIAuthenticator, client: Client, context: EstablishedContext
+    ) -> None:
         self._authenticator = authenticator
+        self._client = client
         self._context = context
         self._buffer = bytearray()
         self._identity: Identity | None = None
@@ -169,7 +172,8 @@ class _Negotiation:
 
     async def _establish(self, token: bytes) -> bytes:
         context = self._context
-        answer = await in_login_thread(partial(context.step, token), self._authenticator.reactor)
+        turns = login_turns(self._authenticator.reactor)
+        answer = await turns.run(self._client, partial(context.step, token))
         if context.complete:
             principal = context.principal
             if principal is None:

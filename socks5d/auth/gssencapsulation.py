@@ -1,5 +1,6 @@
 """Per-message protection (RFC 1961 section 5): what follows a context is wrapped in it."""
 
+from collections.abc import Callable
 from typing import Protocol as Shape
 
 from zope.interface import implementer
@@ -23,6 +24,8 @@ class Wrapping(Shape):
     def wrap(self, data: bytes, confidential: bool) -> bytes: ...
 
     def unwrap(self, token: bytes) -> tuple[bytes, bool]: ...
+
+    def unwrap_datagram(self, token: bytes) -> tuple[bytes, bool]: ...
 
     def room(self, token: int, confidential: bool) -> int: ...
 
@@ -64,7 +67,8 @@ class GSSEncapsulation:
 
     def decapsulate(self, data: bytes) -> bytes:
         """See L{IEncapsulation<socks5d.interfaces.IEncapsulation>}."""
-        return b"".join([self._unwrapped(message) for message in self._messages.feed(data)])
+        unwrap = self._context.unwrap
+        return b"".join([self._plain(message, unwrap) for message in self._messages.feed(data)])
 
     def finish(self) -> None:
         """See L{IEncapsulation<socks5d.interfaces.IEncapsulation>}."""
@@ -80,15 +84,15 @@ class GSSEncapsulation:
         parsed = parse_message(datagram)
         if parsed is None or parsed.end != len(datagram):
             raise Unprotected("a datagram is not one message")
-        return self._unwrapped(parsed.value)
+        return self._plain(parsed.value, self._context.unwrap_datagram)
 
     def _wrapped(self, data: bytes) -> bytes:
         return encode_message(ENCAPSULATED, self._context.wrap(data, self._confidential))
 
-    def _unwrapped(self, message: Message) -> bytes:
+    def _plain(self, message: Message, unwrap: Callable[[bytes], tuple[bytes, bool]]) -> bytes:
         if message.mtyp != ENCAPSULATED:
             raise Unprotected("a message is not encapsulated")
-        data, encrypted = self._context.unwrap(message.token)
+        data, encrypted = unwrap(message.token)
         if self._level == CONFIDENTIALITY and not encrypted:
             raise Unprotected("a message is not encrypted")
         return data

@@ -55,6 +55,9 @@ class Fake:
             raise ValueError("not wrapped")
         return token[1:-1], False
 
+    def unwrap_datagram(self, token: bytes) -> tuple[bytes, bool]:
+        return self.unwrap(token)
+
     def room(self, token: int, confidential: bool) -> int:
         return token - 2
 
@@ -63,13 +66,11 @@ class Fake:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would be done in a thread is done at once."""
 
-    def in_this_thread(job: Any, reactor: Any) -> Deferred[Any]:
-        return Deferred.fromCoroutine(_call(job))
+    class InThisThread:
+        async def run(self, client: Client, job: Any) -> Any:
+            return job()
 
-    async def _call(job: Any) -> Any:
-        return job()
-
-    monkeypatch.setattr(module, "in_login_thread", in_this_thread)
+    monkeypatch.setattr(module, "login_turns", lambda reactor: InThisThread())
 
 
 def begin(context: Fake | None = None, **changes: Any) -> INegotiation:
@@ -276,10 +277,11 @@ def test_principals_can_have_other_names(names: Any, name: str) -> None:
 
 
 def test_too_many_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def full() -> Any:
-        raise TooManyLogins("too many logins at once")
+    class Full:
+        async def run(self, client: Client, job: Any) -> Any:
+            raise TooManyLogins("too many logins at once")
 
-    monkeypatch.setattr(module, "in_login_thread", lambda *_: Deferred.fromCoroutine(full()))
+    monkeypatch.setattr(module, "login_turns", lambda reactor: Full())
     step = say(begin(), context(b"one"))
     assert isinstance(step, NotAuthenticated)
     assert (step.send, step.reason) == (ABORT, "too many logins at once")

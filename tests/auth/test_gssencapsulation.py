@@ -36,12 +36,25 @@ class Numbered:
             raise ValueError("out of turn")
         return token[OVERHEAD:], bool(token[1])
 
+    def unwrap_datagram(self, token: bytes) -> tuple[bytes, bool]:
+        if len(token) < OVERHEAD or token[0] < self.received & 0xFF:
+            raise ValueError("overtaken")
+        self.received = token[0]
+        return token[OVERHEAD:], bool(token[1])
+
     def room(self, token: int, confidential: bool) -> int:
         return token - OVERHEAD
 
 
 def ours(level: int = CONFIDENTIALITY) -> GSSEncapsulation:
     return GSSEncapsulation(Numbered(), level)
+
+
+def after_one() -> GSSEncapsulation:
+    """One that has taken a message."""
+    made = ours()
+    assert made.decapsulate(ours().encapsulate(b"first")) == b"first"
+    return made
 
 
 def test_it_is_what_the_interfaces_say() -> None:
@@ -111,7 +124,7 @@ def test_what_is_less_protected_than_agreed_on_is_refused(
     "octets",
     [
         encode_message(CONTEXT, b"\x01\x01\x00x"),
-        encode_message(ENCAPSULATED, b"\x02\x01\x00x"),
+        encode_message(ENCAPSULATED, b"\x00\x01\x00x"),
         encode_message(ENCAPSULATED, b""),
         b"\x01\xff",
         b"\x05\x01\x00\x01",
@@ -121,9 +134,16 @@ def test_what_is_less_protected_than_agreed_on_is_refused(
 )
 def test_what_is_not_the_next_message_is_refused(octets: bytes) -> None:
     with pytest.raises((Unprotected, WireError, ValueError)):
-        ours().decapsulate(octets)
+        after_one().decapsulate(octets)
     with pytest.raises((Unprotected, WireError, ValueError)):
-        ours().decapsulate_datagram(octets)
+        after_one().decapsulate_datagram(octets)
+
+
+def test_datagrams_may_be_lost_and_a_streams_messages_may_not() -> None:
+    octets = encode_message(ENCAPSULATED, b"\x03\x01\x00x")
+    assert after_one().decapsulate_datagram(octets) == b"x"
+    with pytest.raises(ValueError, match="out of turn"):
+        after_one().decapsulate(octets)
 
 
 def test_a_stream_that_ends_in_the_middle_of_a_message_is_cut_off() -> None:

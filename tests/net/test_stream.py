@@ -79,6 +79,17 @@ def side(request: pytest.FixtureRequest) -> str:
     return which
 
 
+@pytest.fixture(scope="module", autouse=True)
+def what_a_process_keeps() -> None:
+    """Descriptors that are opened once: the poller's, and one that Twisted has to spare."""
+
+    def open_them() -> None:
+        poller.poller_of(reactor)
+        reactor.listenTCP(0, Factory(), interface=FOUR).stopListening()
+
+    in_reactor(open_them)
+
+
 @pytest.fixture(autouse=True)
 def nothing_else_fails() -> Iterator[None]:
     """No failure is logged but of this module's own making."""

@@ -201,6 +201,55 @@ def test_a_wrong_token_ends_its_session_alone(
     server.wait_for("what the client sent cannot be decapsulated")
 
 
+@pytest.mark.parametrize("flags", [("mutual_authentication",), ("integrity",), UDP_FLAGS])
+@pytest.mark.parametrize("order", [(0, 0), (1, 0), (0, 2)], ids=["twice", "swapped", "a gap"])
+def test_what_is_out_of_turn_ends_a_stream_whatever_its_client_asked_for(
+    order: tuple[int, ...], flags: tuple[str, ...], server: Twistd, tickets: str
+) -> None:
+    with origin(until_gone) as where, authenticated(server, tickets, 1, flags) as ours:
+        ours.request(destination(where))
+        messages = [ours.wrap(b"%d" % number) for number in range(3)]
+        ours.control.sendall(b"".join(messages[number] for number in order))
+        assert ours.end() == "reset"
+    server.wait_for("what the client sent cannot be decapsulated")
+
+
+def test_a_level_of_none_needs_no_order(keytab: Path, tickets: str) -> None:
+    context = initiator(tickets, flags=("mutual_authentication",))
+    with serving(keytab) as server, GSSClient(server.address(), context) as ours:
+        ours.authenticate(0)
+        assert client.request5(ours.control, client.destination("169.254.1.1", 80)).code == 2
+
+
+@pytest.mark.parametrize("flags", [FLAGS, UDP_FLAGS, ("mutual_authentication",)])
+def test_datagrams_may_be_lost_and_overtaken_but_none_comes_twice(
+    flags: tuple[str, ...], server: Twistd, tickets: str
+) -> None:
+    with (
+        echoing() as (host, port),
+        authenticated(server, tickets, 2, flags) as ours,
+        udp_socket() as datagrams,
+    ):
+        reply = ours.request(ANYWHERE, socks5.UDP_ASSOCIATE)
+        relay = (str(reply.bound.host), reply.bound.port)
+        wrapped = [ours.wrap(to(host, port, b"%03d" % number)) for number in range(100)]
+
+        def answered(number: int) -> bytes:
+            datagrams.sendto(wrapped[number], relay)
+            answer = parse_message(datagrams.recv(BUFFER))
+            assert answer is not None
+            return ours.unwrap(answer.value)[-3:]
+
+        for number in (0, 3, 1, 50, 20, 49, 99):
+            # Those that were taken before come again, and are nothing.
+            assert answered(number) == b"%03d" % number
+            datagrams.sendto(wrapped[number], relay)
+        # Too old to tell, and overtaken by 63.
+        datagrams.sendto(wrapped[35], relay)
+        assert answered(36) == b"036"
+    server.wait_for(r"command=UDP ASSOCIATE .* received=24 sent=24 dropped=8 ")
+
+
 def test_a_client_that_is_cut_off_is_not_taken_for_whole(server: Twistd, tickets: str) -> None:
     def reset_comes(connection: socket.socket) -> None:
         with pytest.raises(ConnectionResetError):

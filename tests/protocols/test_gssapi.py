@@ -1,16 +1,20 @@
 """GSS-API in a server: a call that blocks holds up nobody else."""
 
+import select
+import socket
 import threading
+from contextlib import ExitStack
 
 from socks5d.auth import NoAuthentication
 from socks5d.auth.gssapi import GSSAPIAuthenticator
 from socks5d.auth.gsscontext import NotEstablished
+from socks5d.auth.turns import login_turns
 from socks5d.model import Outcome
-from socks5d.parameters import Timeouts
+from socks5d.parameters import Limits, Timeouts
 from socks5d.wire.gssframe import CONTEXT, encode_message
 from tests.support import client
 from tests.support.origins import echo, origin, receive_all, receive_exactly
-from tests.support.running import PATIENCE, Observed, proxy, reactor
+from tests.support.running import PATIENCE, Observed, in_reactor, proxy, reactor
 
 
 class Hanging:
@@ -35,6 +39,9 @@ class Hanging:
     def unwrap(self, token: bytes) -> tuple[bytes, bool]:
         raise AssertionError("nothing is established")
 
+    def unwrap_datagram(self, token: bytes) -> tuple[bytes, bool]:
+        raise AssertionError("nothing is established")
+
     def room(self, token: int, confidential: bool) -> int:
         raise AssertionError("nothing is established")
 
@@ -57,6 +64,48 @@ def test_a_step_that_hangs_holds_up_its_own_client_alone() -> None:
         assert receive_exactly(other, 16) == b"served meanwhile"
         context.released.set()
         assert receive_all(held_up) == b"\x01\xff"
+
+
+def test_a_client_that_begins_many_contexts_keeps_nobody_else_out() -> None:
+    contexts: list[Hanging] = []
+
+    def make() -> Hanging:
+        contexts.append(Hanging())
+        return contexts[-1]
+
+    def begin(source: str) -> socket.socket:
+        connection = crowd.enter_context(client.dial(server, source))
+        assert client.greet(connection, b"\x01") == 1
+        connection.sendall(encode_message(CONTEXT, b"token"))
+        return connection
+
+    limits = Limits(logins=16, login_threads=4)
+    seen = Observed()
+    in_reactor(lambda: login_turns(reactor).limit(limits))
+    try:
+        with (
+            ExitStack() as crowd,
+            proxy(seen, authenticators=[GSSAPIAuthenticator(make, reactor)]) as server,
+        ):
+            waiting = [begin("127.0.0.1") for _ in range(10)]
+            # A quarter of 16 may wait; the rest is refused at once.
+            for number in range(6):
+                connection, *_ = select.select(waiting, [], [], PATIENCE)[0]
+                assert receive_all(connection) == b"\x01\xff"
+                connection.close()
+                waiting.remove(connection)
+                assert seen.record(number).rule == "too many logins of this client at once"
+            other = begin("127.0.0.2")
+            assert contexts[-1].begun.wait(PATIENCE)
+            assert sum(each.begun.is_set() for each in contexts) == 2
+            for context in contexts:
+                context.released.set()
+            for connection in (*waiting, other):
+                assert receive_all(connection) == b"\x01\xff"
+    finally:
+        for context in contexts:
+            context.released.set()
+        in_reactor(lambda: login_turns(reactor).limit(Limits()))
 
 
 def test_a_step_that_takes_too_long_is_an_abort() -> None:

@@ -14,9 +14,9 @@ from tests.support.running import Address as SocketAddress
 T = TypeVar("T")
 
 
-def dial(server: SocketAddress) -> socket.socket:
-    """Connect, without a word."""
-    return socket.create_connection(server, PATIENCE)
+def dial(server: SocketAddress, source: str = "") -> socket.socket:
+    """Connect, from an address of this host, without a word."""
+    return socket.create_connection(server, PATIENCE, (source, 0))
 
 
 def destination(host: str | bytes, port: int) -> Address:
