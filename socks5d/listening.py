@@ -1,6 +1,7 @@
 """Listeners: from what the operator wrote to endpoints, and what is said about them."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,9 +10,14 @@ from twisted.internet.endpoints import (
     _TCPServerEndpoint,
     _WrapperServerEndpoint,
 )
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLContextFactory,
+    IStreamServerEndpoint,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from socks5d.config import Serving
 from socks5d.escape import one_line
@@ -48,16 +54,62 @@ class StartupError(SystemExit, Exception):
         self.code = 1
 
 
+@implementer(IOpenSSLContextFactory)
+class Certificates:
+    """
+    The TLS context of a listener, which may be another for the next client: what Twisted
+    calls a context factory.
+
+    @ivar options: what makes the context.
+    """
+
+    def __init__(self, options: Any) -> None:
+        """
+        @param options: as an endpoint description says.
+        """
+        self.options = options
+
+    def getContext(self) -> Any:
+        """
+        @return: the context for one client.
+        """
+        return self.options.getContext()
+
+
+def _layers(endpoint: IStreamServerEndpoint) -> Iterator[IStreamServerEndpoint]:
+    """An endpoint, and those that it is around, from without."""
+    while True:
+        yield endpoint
+        if isinstance(endpoint, FilteredEndpoint):
+            endpoint = endpoint.inner
+        elif isinstance(endpoint, _WrapperServerEndpoint):
+            endpoint = endpoint._wrappedEndpoint
+        else:
+            return
+
+
+def renew(endpoint: IStreamServerEndpoint, other: IStreamServerEndpoint) -> None:
+    """
+    Have a listener do as another would for those who connect from now on: with its
+    certificates, and believing the PROXY headers that it would.
+
+    @param endpoint: one that L{make_endpoint} gave, and that listens.
+    @param other: one that it gave for the same description.
+    """
+    for mine, its in zip(_layers(endpoint), _layers(other), strict=False):
+        if isinstance(mine, FilteredEndpoint) and isinstance(its, FilteredEndpoint):
+            mine.senders = its.senders
+        if isinstance(mine, SSL4ServerEndpoint) and isinstance(its, SSL4ServerEndpoint):
+            mine._sslContextFactory.options = its._sslContextFactory.options
+
+
 def listening_address(endpoint: IStreamServerEndpoint) -> Address | None:
     """
     Where an endpoint will listen, as far as that can be told before it does.
 
     @return: None for what has no IP address, or will only tell when it listens.
     """
-    while isinstance(endpoint, (_WrapperServerEndpoint, FilteredEndpoint)):
-        endpoint = (
-            endpoint.inner if isinstance(endpoint, FilteredEndpoint) else endpoint._wrappedEndpoint
-        )
+    *_, endpoint = _layers(endpoint)
     if not isinstance(endpoint, (_TCPServerEndpoint, SSL4ServerEndpoint)):
         return None
     try:
@@ -86,6 +138,9 @@ def make_endpoint(serving: Serving, reactor: Any, description: str) -> IStreamSe
     advice = open_to_strangers(serving, listening_address(endpoint))
     if advice is not None:
         raise ConfigError(f"listen {description!r}: {advice}")
+    *_, innermost = _layers(endpoint)
+    if isinstance(innermost, SSL4ServerEndpoint):
+        innermost._sslContextFactory = Certificates(innermost._sslContextFactory)
     return endpoint
 
 
@@ -101,24 +156,54 @@ def without_systemd(description: str) -> str:
     return description.removesuffix(kind) + _PLACEHOLDER
 
 
+def kept(before: Sequence[str], after: Sequence[str]) -> list[int | None]:
+    """
+    @param before: the descriptions of the listeners there are.
+    @param after: those of the listeners that there are to be.
+    @return: for each of these which of those it is; None for one that is new.
+    """
+    places: dict[str, list[int]] = {}
+    for place, description in enumerate(before):
+        places.setdefault(description, []).append(place)
+    return [places[each].pop(0) if places.get(each) else None for each in after]
+
+
+def still_accepted(serving: Serving, port: IListeningPort) -> None:
+    """
+    @param port: one that listens, and that is to serve as is said now.
+    @raise ConfigError: when it would be an open proxy.
+    """
+    advice = open_to_strangers(serving, socket_address(port.getHost()))
+    if advice is not None:
+        raise ConfigError(advice)
+
+
 def accepted_address(serving: Serving, port: IListeningPort) -> Address | None:
     """
     @param port: one that listens.
     @return: where it does; None for what has no IP address.
     @raise ConfigError: when that is an open proxy, in which case the port is stopped.
     """
-    host = socket_address(port.getHost())
-    advice = open_to_strangers(serving, host)
-    if advice is not None:
+    try:
+        still_accepted(serving, port)
+    except ConfigError:
         port.stopListening()
-        raise ConfigError(advice)
-    return host
+        raise
+    return socket_address(port.getHost())
 
 
 def announce(listener: str, host: Address | None) -> None:
     """Say where a listener listens."""
-    where = host_port(*host) if host is not None else "a socket without an address"
-    _log.info("listening on {where} ({listener})", where=where, listener=listener)
+    _log.info("listening on {where} ({listener})", where=_where(host), listener=listener)
+
+
+def announce_end(listener: str, host: Address | None) -> None:
+    """Say where one listens no more."""
+    _log.info("no more listening on {where} ({listener})", where=_where(host), listener=listener)
+
+
+def _where(host: Address | None) -> str:
+    return host_port(*host) if host is not None else "a socket without an address"
 
 
 def keep_quotas(book: QuotaBook, file: Path, reactor: Any) -> None:

@@ -8,7 +8,11 @@ THRESHOLDS = (50_000, 20, 50)
 
 
 def settle() -> None:
-    """Leave what there is out of all later looks for garbage."""
+    """
+    Leave what there is out of all later looks for garbage.  To do it again looks at what was
+    left out before, too.
+    """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

@@ -110,11 +110,18 @@ def make_ruleset(serving: Serving, clock: Callable[[], float] = time) -> IRulese
     return made[0] if len(made) == 1 else Chain(made)
 
 
+def patience(settings: Settings) -> float:
+    """
+    @return: for how long a login may wait for its turn, in seconds.
+    """
+    return settings.timeouts.decision * PATIENCE
+
+
 def make_guessing(settings: Settings, reactor: Any) -> Guessing:
     """
     @return: what all password authenticators share.
     """
-    return Guessing(reactor, settings.limits.failures, settings.timeouts.decision * PATIENCE)
+    return Guessing(reactor, settings.limits.failures, patience(settings))
 
 
 def make_authenticators(serving: Serving, reactor: Any, guessing: Guessing) -> list[IAuthenticator]:

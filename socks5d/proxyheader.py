@@ -35,10 +35,10 @@ class _Senders(Factory):
     _log = Logger()
 
     def __init__(
-        self, inner: IProtocolFactory, senders: PrefixMap[bool], complaints: Complaints
+        self, inner: IProtocolFactory, endpoint: "FilteredEndpoint", complaints: Complaints
     ) -> None:
         self._inner = inner
-        self._senders = senders
+        self._endpoint = endpoint
         self._complaints = complaints
 
     def doStart(self) -> None:
@@ -50,7 +50,7 @@ class _Senders(Factory):
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:  # type: ignore[override]
         peer = socket_address(addr)
         # A UNIX socket has no address; who may connect to it is the file system's business.
-        if peer is None or isinstance(peer.host, bytes) or self._senders.get(peer.host):
+        if peer is None or isinstance(peer.host, bytes) or self._endpoint.senders.get(peer.host):
             return self._inner.buildProtocol(addr)
         self._complaints.warn(f"{peer.host} is not in proxy_from, so its PROXY header is not read")
         return TurnedAway()
@@ -62,6 +62,7 @@ class FilteredEndpoint:
     An endpoint that turns away the connections of others than some.
 
     @ivar inner: the endpoint that listens.
+    @ivar senders: the networks of those that are let through; may change while it listens.
     """
 
     def __init__(
@@ -72,12 +73,12 @@ class FilteredEndpoint:
         @param senders: the networks of those that are let through.
         """
         self.inner = inner
-        self._senders = PrefixMap((network, True) for network in senders)
+        self.senders = PrefixMap((network, True) for network in senders)
         self._complaints = Complaints(reactor, _Senders._log)
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """See L{IStreamServerEndpoint}."""
-        return self.inner.listen(_Senders(protocolFactory, self._senders, self._complaints))
+        return self.inner.listen(_Senders(protocolFactory, self, self._complaints))
 
 
 def endpoint_of(

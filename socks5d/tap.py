@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from socks5d.escape import one_line
 from socks5d.memory import settle
 from socks5d.naming import authenticator_plugins, ruleset_plugins
 from socks5d.policy import make_observers
+from socks5d.reloading import Reloads, summary
 from socks5d.service import SOCKSService
 from socks5d.sessionlog import AccessLog
 from socks5d.signals import end_in_order, on_hang_up
@@ -47,7 +49,7 @@ class Options(usage.Options, AuthOptionMixin):
     def __init__(self) -> None:
         super().__init__()
         self._items: list[tuple[str, Item]] = []
-        self._file: list[tuple[str, Item]] = []
+        self._files: list[tuple[Path, list[tuple[str, Item]]]] = []
         self.given: Sequence[tuple[str, Item]] = ()
         self.settings = Settings()
 
@@ -117,7 +119,8 @@ class Options(usage.Options, AuthOptionMixin):
 
     def opt_config(self, path: str) -> None:
         """Read settings from this TOML file; options are added, or count more."""
-        self._file.extend(read_file(Path(path)))
+        # As it is now: twistd may leave the folder that it was started in.
+        self._files.append((Path(path).absolute(), read_file(Path(path))))
 
     def opt_version(self) -> None:
         """Show the version of socks5d and exit."""
@@ -133,12 +136,25 @@ class Options(usage.Options, AuthOptionMixin):
         """
         try:
             super().parseOptions(options)
-            self.given = (*self._file, *self._items)
+            self.given = self._all([items for _, items in self._files])
             self.settings = make_settings(self.given)
         except ConfigError as error:
             raise failure(*error.problems) from None
         except usage.UsageError as error:
             raise failure(error) from None
+
+    def _all(self, files: Iterable[Iterable[tuple[str, Item]]]) -> Sequence[tuple[str, Item]]:
+        return (*(item for items in files for item in items), *self._items)
+
+    def reread(self) -> tuple[Sequence[tuple[str, Item]], Settings]:
+        """
+        Read the files anew.
+
+        @return: what they and the command line say now, and the same, validated.
+        @raise ConfigError: with everything that is wrong.
+        """
+        given = self._all([read_file(path) for path, _ in self._files])
+        return given, make_settings(given)
 
     def parseArgs(self, *args: str) -> None:
         """See L{usage.Options}."""
@@ -186,7 +202,7 @@ def makeService(options: Options) -> IService:
             access_log = AccessLog(settings.access_log, reactor)
             reactor.addSystemEventTrigger("after", "shutdown", access_log.flush)
         if settings.workers > 1:
-            supervisor = Supervisor(settings, options.given, reactor, access_log)
+            supervisor = Supervisor(settings, options.given, reactor, access_log, options.reread)
             reactor.callWhenRunning(on_hang_up, reactor, supervisor.hang_up)
             return supervisor
         service = SOCKSService(settings, reactor, make_observers(settings, access_log))
@@ -195,10 +211,25 @@ def makeService(options: Options) -> IService:
     except OSError as error:
         what = f"access log {error.filename} cannot be opened: {error.strerror}"
         raise failure(what) from None
-    reactor.callWhenRunning(on_hang_up, reactor, access_log.reopen if access_log else _nothing)
+    reloads = Reloads(partial(_reload, options, service, access_log))
+
+    def hang_up() -> None:
+        if access_log is not None:
+            access_log.reopen()
+        reloads.ask()
+
+    reactor.callWhenRunning(on_hang_up, reactor, hang_up)
     reactor.callWhenRunning(settle)
     return service
 
 
-def _nothing() -> None:
-    """There is nothing to do about a SIGHUP."""
+async def _reload(options: Options, service: SOCKSService, access_log: AccessLog | None) -> str:
+    """
+    @return: what has changed.
+    @raise ConfigError: when nothing has.
+    """
+    _, settings = options.reread()
+    change = await service.prepare(settings, make_observers(settings, access_log))
+    service.commit(change)
+    settle()
+    return summary(len(change.stay), len(change.new), len(change.gone))

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from socks5d import service as service_module
 from socks5d.config import Listener, Settings
+from socks5d.egress import DirectEgress
 from socks5d.model import Refusal, Terms
 from socks5d.net import StreamServerEndpoint, poller
 from socks5d.parameters import Timeouts
@@ -175,7 +176,12 @@ LISTENERS = tuple(
 
 
 def factories(service: SOCKSService) -> list[SOCKSFactory]:
-    return [factory for _, _, factory in service._listeners]
+    return [place.factory for place in service._places]
+
+
+def rulesets(service: SOCKSService) -> set[int]:
+    """Which there are, by their identities."""
+    return {id(factory.server.gate._ruleset) for factory in factories(service)}
 
 
 def test_each_listener_has_its_own_name_and_time_outs_and_one_capacity() -> None:
@@ -189,16 +195,18 @@ def test_each_listener_has_its_own_name_and_time_outs_and_one_capacity() -> None
 
 def test_what_goes_out_for_all_has_the_time_of_the_longest() -> None:
     service = SOCKSService(Settings(own=LISTENERS), MemoryReactorClock())
-    assert service._egress._timeouts.connect == 50
+    egress = factories(service)[0].server.egress
+    assert isinstance(egress, DirectEgress)
+    assert egress._timeouts.connect == 50
 
 
 def test_listeners_that_have_nothing_of_their_own_share_their_rules() -> None:
     settings = Settings(listen=("tcp:1:interface=127.0.0.1", "tcp:2:interface=127.0.0.1"))
     service = SOCKSService(settings, MemoryReactorClock())
-    assert len(service._policies) == 1
+    assert len(rulesets(service)) == 1
     own = Listener(endpoint="tcp:3:interface=127.0.0.1", name="x", socks4=False)
     service = SOCKSService(evolve(settings, own=(own,)), MemoryReactorClock())
-    assert len(service._policies) == 2
+    assert len(rulesets(service)) == 2
     versions = [set(factory.versions) for factory in factories(service)]
     assert versions == [{4, 5}, {4, 5}, {5}]
 

@@ -60,6 +60,11 @@ class Failures:
         """How many keys there is something to know of."""
         return len(self._keys)
 
+    def limit(self, free: int, patience: float) -> None:
+        """See L{__init__}.  Those who wait do so for as long as they were told."""
+        self._free = free
+        self._patience = patience
+
     def take(self, key: Hashable) -> Deferred[None]:
         """
         Wait for a turn.

@@ -39,6 +39,11 @@ class Guessing:
         self._clients = Failures(clock, free, patience / 2)
         self._names = Failures(clock, free, patience / 2)
 
+    def limit(self, free: int, patience: float) -> None:
+        """See L{__init__}.  What has failed is not forgotten."""
+        for each in (self._clients, self._names):
+            each.limit(free, patience / 2)
+
     @asynccontextmanager
     async def attempt(self, client: Client, name: bytes) -> AsyncIterator[Attempt]:
         """

@@ -26,6 +26,10 @@ class SystemResolver:
         """
         self._threads = Threads(reactor, "socks5d-resolve", threads=threads, jobs=lookups)
 
+    def limit(self, threads: int, lookups: int) -> None:
+        """See L{__init__}."""
+        self._threads.limit(threads=threads, jobs=lookups)
+
     @property
     def pending(self) -> int:
         """Names that are being resolved or wait for it."""

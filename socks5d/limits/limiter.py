@@ -66,17 +66,26 @@ def words(limits: Limits) -> Mapping[str, str]:
     }
 
 
+def at_once(limits: Limits) -> Mapping[str, int]:
+    """
+    @return: for each kind that is given back, how many a key may have; 0 for any number.
+    """
+    return {
+        ASSOCIATIONS: limits.associations,
+        CLIENT_SESSIONS: limits.client_sessions,
+        IDENTITY_SESSIONS: limits.identity_sessions,
+    }
+
+
 def counting_here(limits: Limits, clock: IReactorTime) -> Mapping[str, IShares]:
     """
     @return: what counts each kind that is limited.
     """
-    made: dict[str, IShares] = {ASSOCIATIONS: Shares(limits.associations)}
+    made: dict[str, IShares] = {
+        kind: Shares(most) for kind, most in at_once(limits).items() if most
+    }
     if limits.session_rate:
         made[STARTS] = Starts(clock, limits.session_rate, limits.session_burst)
-    if limits.client_sessions:
-        made[CLIENT_SESSIONS] = Shares(limits.client_sessions)
-    if limits.identity_sessions:
-        made[IDENTITY_SESSIONS] = Shares(limits.identity_sessions)
     return made
 
 
@@ -104,6 +113,7 @@ class Limiter:
         """
         self.clients = Prefixes(limits.client_ipv4, limits.client_ipv6)
         self._clock = clock
+        self._limits = limits
         self._identity_rate = limits.identity_rate
         self._shares = dict(counting_here(limits, clock))
         self._excesses = None
@@ -120,6 +130,19 @@ class Limiter:
         self.limits_identities = IDENTITY_SESSIONS in self._shares or quota is not None
         self.paces_identities = bool(limits.identity_rate) or quota is not None
         self._of_identities: dict[str, _Shared] = {}
+
+    def take_over(self, before: "Limiter") -> None:
+        """
+        Go on from what another has counted.  Its sessions keep the rates that they began with.
+
+        @param before: one with other limits; it is asked for nothing new any more.
+        """
+        self._excesses = before._excesses
+        for kind, most in at_once(self._limits).items():
+            counted = before._shares.get(kind)
+            if most and isinstance(counted, Shares):
+                counted.limit(most)
+                self._shares[kind] = counted
 
     @property
     def associations(self) -> IShares:

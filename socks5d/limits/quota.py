@@ -87,6 +87,12 @@ class QuotaBook:
         self._opened = self._closed = False
         self._complaints = Complaints(clock, self._log)
 
+    def limit(self, octets: int) -> None:
+        """
+        @param octets: what each identity has in a period from now on, this one included.
+        """
+        self._octets = octets
+
     def open(self) -> Deferred[None]:
         """
         @return: fires when everything can be kept, or fails when nothing can.

@@ -44,6 +44,16 @@ class Shares:
         """How many keys have any."""
         return len(self._shares)
 
+    def limit(self, limit: int) -> None:
+        """
+        @param limit: how many each may have from now on; what it has it keeps.
+        """
+        self._limit = limit
+        for share in list(self._shares.values()):
+            while share.waiting and share.used < limit:
+                share.used += 1
+                share.waiting.popleft().callback(None)
+
     def take(self, key: str) -> bool:
         """
         @return: whether one more is to be had, which is then counted.

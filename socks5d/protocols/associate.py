@@ -57,7 +57,7 @@ async def associate(
     client, local = session.client.address, session.client.local
     if client is None or local is None or isinstance(local.host, bytes):
         raise Refusal(Outcome.FAILED, "the client has no address that it could send from")
-    decision = await judge(session, session.request(port=0))
+    decision = await judge(session.server, session.request(port=0))
     session.rule, session.terms = decision.rule, decision.terms
     server.ways.out(decision.terms)  # or it is refused
     idle = decision.terms.udp_idle

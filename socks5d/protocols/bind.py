@@ -92,7 +92,7 @@ async def bind(session: Session, host: Host, listening: Callable[[Address], None
         towards = _towards(session, expected)
         terms = expected[towards].terms
     else:
-        terms = (await judge(session, session.request())).terms
+        terms = (await judge(session.server, session.request())).terms
         if session.client.address is None:
             raise Refusal(Outcome.FAILED, "nobody knows where a peer would come from")
         towards = _towards(session, [session.client.address])
@@ -148,7 +148,7 @@ async def _let_in(
         raise Refusal(Outcome.DENIED, "the peer has no address")
     if expected is not None and address.host not in expected:
         raise Refusal(Outcome.DENIED, "a stranger connected")
-    decision = await judge(session, session.request(address.host, address))
+    decision = await judge(session.server, session.request(address.host, address))
     if way_of(decision.terms) != way_of(session.terms):
         raise Refusal(Outcome.DENIED, f"{decision.rule}: wants another way out")
     session.address, session.rule = address.host, decision.rule

@@ -45,7 +45,7 @@ class Capacity:
         @param ebbed: called when of many sessions few are left, which is seldom.
         """
         limits = limits if limits is not None else Limits()
-        self.lookups = Shares(max(limits.threads // 4, 1))
+        self.lookups = Shares(_lookups(limits))
         self.limit = limit
         self.used = 0
         #: The most that there were, since it ebbed.
@@ -57,11 +57,40 @@ class Capacity:
         self._idle: list[Deferred[None]] = []
         self._complaints = Complaints(clock, self._log)
 
+    def adapt(self, limit: int, limits: Limits) -> None:
+        """
+        Count to another limit.  Sessions that there are stay, be they too many.
+
+        @param limit: sessions that there may be from now on.
+        @param limits: as at the beginning.
+        """
+        self.lookups.limit(_lookups(limits))
+        self.limit = limit
+        for port in self._ports:
+            self._hold_or_resume(port)
+        self._brake()
+
+    def _hold_or_resume(self, port: IListeningPort) -> None:
+        if not IPushProducer.providedBy(port):
+            return
+        if self.used >= self.limit:
+            port.pauseProducing()
+        else:
+            port.resumeProducing()
+
+    def governs_no_more(self, port: IListeningPort) -> None:
+        """
+        @param port: one that is about to stop.
+        """
+        self._ports.remove(port)
+
     def governs(self, port: IListeningPort) -> None:
         """
         @param port: a listener that feeds sessions counted here.
         """
         self._ports.append(port)
+        if self.used >= self.limit:
+            self._hold_or_resume(port)
         self._brake()
 
     def enter(self) -> bool:
@@ -122,3 +151,8 @@ class Capacity:
         else:
             idle.callback(None)
         return idle
+
+
+def _lookups(limits: Limits) -> int:
+    """A quarter of those that are possible at once."""
+    return max(limits.threads // 4, 1)

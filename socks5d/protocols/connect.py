@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from socks5d.egress.failures import NETWORK_ERRORS, farthest, outcome
 from socks5d.egress.race import interleaved
 from socks5d.model import Decision, Outcome, Refusal, Request, Verdict
+from socks5d.protocols.server import Server
 from socks5d.protocols.session import Session
 from socks5d.protocols.ways import Way, way_of
 from socks5d.relay import Origin
@@ -119,21 +120,22 @@ async def permitted_addresses(
     """
     addresses: Sequence[IPAddress]
     if isinstance(target, str):
-        await judge(session, request(None))
+        await judge(session.server, request(None))
         addresses = await session.server.resolve(session.client, target)
     else:
         addresses = (target,)
     return await _permitted(session, request, addresses)
 
 
-async def judge(session: Session, request: Request) -> Decision:
+async def judge(server: Server, request: Request) -> Decision:
     """
     Ask the rules.
 
+    @param server: whose rules.
     @return: a permit; or no opinion, where there is no address yet.
     @raise Refusal: for a denial.
     """
-    answer = session.server.gate.judge(request)
+    answer = server.gate.judge(request)
     # Not "isinstance(answer, Deferred)", which costs ten times as much: that is an ABC.
     decision = answer if isinstance(answer, Decision) else await answer
     if decision.verdict is Verdict.DENY:

@@ -313,6 +313,14 @@ class ControlConnection(Protocol):
             self.readConnectionLost()
         else:
             self.resume()
+        superseded = self.session.server.superseded
+        if superseded is not None:
+            superseded(self)
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """What carries what follows a granted request; None before that."""
+        return self._carrier
 
     def carried(self) -> None:
         """Nothing is left of the carrier, and of this connection."""

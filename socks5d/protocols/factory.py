@@ -40,6 +40,7 @@ class SOCKSBaseFactory(Factory):
     @ivar server: what the sessions share.
     @ivar sessions: the protocols that there are.
     @ivar versions: the protocol for each version number, where a port serves several.
+    @ivar retired: whether its listener is gone for good.
     """
 
     noisy = False
@@ -138,9 +139,27 @@ class SOCKSBaseFactory(Factory):
             udp=udp if udp is not None else UDPParameters(),
             upstreams=upstreams if upstreams is not None else {},
         )
+        self.retired = False
         self.sessions: set[SOCKSProtocol] = set()
         # Made once, not for each session, which would keep it.
         self._discard = self.sessions.discard
+
+    def speaks(self, version: str) -> bool:
+        """
+        @param version: as a session has it.
+        @return: whether it is served to those who connect now.
+        """
+        spoken = self.versions.values() or (self.protocol,)
+        return any(each.version == version[:1] for each in spoken)
+
+    def follow(self, other: "SOCKSBaseFactory") -> None:
+        """
+        Serve those who connect from now on as another factory would.  Sessions that have begun
+        keep what they began with.
+
+        @param other: of the same kind; it is not used for anything else.
+        """
+        self.server, self.versions = other.server, other.versions
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """See L{Factory}.  Never gives None, which wrapping factories cannot take."""

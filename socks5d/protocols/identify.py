@@ -19,7 +19,7 @@ async def identify(session: Session) -> None:
         and for a client that no rule lets in, about whom nobody is asked.
     """
     server = session.server
-    await judge(session, session.request()._replace(command=None))
+    await judge(session.server, session.request()._replace(command=None))
     session.ident = await server.ident_lookups.ask(session.client)
     if server.ident is IdentMode.LOG:
         return

@@ -1,6 +1,7 @@
 """What all the sessions of a factory share."""
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
@@ -46,6 +47,8 @@ class Server:
     @ivar ident: what is done about RFC 1413.
     @ivar ident_lookups: asks identd.
     @ivar udp: how UDP associations are served.
+    @ivar superseded: called with a connection whose request was granted by these rules, which
+        hold no more; None while they do, or where that changes nothing for it.
     """
 
     _log = Logger()
@@ -92,6 +95,7 @@ class Server:
         self.ident = ident
         self.ident_lookups = ident_lookups
         self.udp = udp
+        self.superseded: Callable[[Any], object] | None = None
         self._observers = tuple(observers)
         #: Those who want to know when sessions begin.
         self._opening = tuple(each.opened for each in self._observers if hasattr(each, "opened"))

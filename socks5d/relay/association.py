@@ -416,6 +416,11 @@ class Association:
 
     # The control connection, and the end.
 
+    def forget_verdicts(self) -> None:
+        """Ask anew about every destination, and everybody who sends: other rules hold now."""
+        for verdicts in (self._addresses, self._names, self._callers):
+            verdicts.close()
+
     def client_data(self, data: bytes) -> None:
         """What comes on the control connection means nothing."""
 
@@ -472,8 +477,7 @@ class Association:
         for pace in (self._up, self._down):
             if pace is not None:
                 pace.stop()
-        for verdicts in (self._addresses, self._names, self._callers):
-            verdicts.close()
+        self.forget_verdicts()
         self._abandon_fragments()
         self.dropped += self._outward.forget() + self._inward.forget()
         for transport in (self._client_side, *self._sockets.values()):

@@ -34,25 +34,41 @@ class Tally:
         lessors: Mapping[str, ILessor] | None = None,
     ) -> None:
         """
-        @param limits: how many of each kind one key may have.
+        @param limits: how many of each kind one key may have; 0 for any number.
         @param starts: counts what begins, and is not given back.
         @param over: is told the kind and the key of each one too many.
         @param lessors: give leases, by their kinds.
         """
+        self._lessors: dict[str, ILessor] = {}
+        self.renew(limits, starts, over, lessors if lessors is not None else {})
+        self._used: Counter[tuple[str, str]] = Counter()
+        self._held: dict[int, Counter[tuple[str, str]]] = {}
+
+    def renew(
+        self,
+        limits: Mapping[str, int],
+        starts: Starts | None,
+        over: Callable[[str, str], object],
+        lessors: Mapping[str, ILessor],
+    ) -> None:
+        """
+        Other limits from now on; see L{__init__}.  What has been counted stays.
+
+        @param lessors: those of a kind that is not among them stay, for whoever still asks.
+        """
         self._limits = limits
         self._starts = starts
         self._over = over
-        self._lessors = lessors if lessors is not None else {}
-        self._used: Counter[tuple[str, str]] = Counter()
-        self._held: dict[int, Counter[tuple[str, str]]] = {}
+        self._lessors.update(lessors)
 
     def take(self, holder: int, kind: str, key: str) -> bool:
         """
         @param holder: the worker that asks.
         @return: whether there is one more, which is then counted.
         """
-        if kind == STARTS and self._starts is not None:
-            granted = self._starts.take(key)
+        if kind == STARTS:
+            # Where there is no limit any more, a worker may not know that yet.
+            granted = self._starts is None or self._starts.take(key)
         else:
             granted = self._take(holder, kind, key)
         if not granted:
@@ -60,9 +76,8 @@ class Tally:
         return granted
 
     def _take(self, holder: int, kind: str, key: str) -> bool:
-        if self._used[kind, key] >= self._limits.get(kind, 0):
-            if not self._used[kind, key]:
-                del self._used[kind, key]
+        most = self._limits.get(kind)
+        if most is None or 0 < most <= self._used.get((kind, key), 0):
             return False
         self._used[kind, key] += 1
         self._held.setdefault(holder, Counter())[kind, key] += 1
