@@ -168,12 +168,12 @@ def kept(before: Sequence[str], after: Sequence[str]) -> list[int | None]:
     return [places[each].pop(0) if places.get(each) else None for each in after]
 
 
-def still_accepted(serving: Serving, port: IListeningPort) -> None:
+def still_accepted(serving: Serving, host: Address | None) -> None:
     """
-    @param port: one that listens, and that is to serve as is said now.
+    @param host: where one listens that is to serve as is said.
     @raise ConfigError: when it would be an open proxy.
     """
-    advice = open_to_strangers(serving, socket_address(port.getHost()))
+    advice = open_to_strangers(serving, host)
     if advice is not None:
         raise ConfigError(advice)
 
@@ -184,12 +184,13 @@ def accepted_address(serving: Serving, port: IListeningPort) -> Address | None:
     @return: where it does; None for what has no IP address.
     @raise ConfigError: when that is an open proxy, in which case the port is stopped.
     """
+    host = socket_address(port.getHost())
     try:
-        still_accepted(serving, port)
+        still_accepted(serving, host)
     except ConfigError:
         port.stopListening()
         raise
-    return socket_address(port.getHost())
+    return host
 
 
 def announce(listener: str, host: Address | None) -> None:

@@ -236,7 +236,7 @@ class SOCKSService(Service):
                 change.places.append(places[index])
                 port = places[index].port
                 if port is not None:
-                    problems.within(still_accepted, place.listener, port)
+                    problems.within(still_accepted, place.listener, socket_address(port.getHost()))
         change.gone = [each for each in places if each not in change.places]
         problems.complain()
         if self._listening:

@@ -18,8 +18,9 @@ LOG: Final = 5
 ASSIGNMENT: Final = 6
 PORTS: Final = 7
 ACCESS_LOG: Final = 8
+HANDOVER: Final = 9
 #: The first of the listeners'.
-LISTENERS: Final = 9
+LISTENERS: Final = 10
 
 
 @frozen(slots=True, kw_only=True)
@@ -45,10 +46,9 @@ class Assignment:
         """
         @return: the descriptor of a file without a name that holds it.
         """
-        content = asdict(self, value_serializer=lambda _1, _2, value: _plain(value))
         descriptor = nameless_file("socks5d assignment")
         with open(os.dup(descriptor), "wb") as file:  # noqa: PTH123 (it has no path)
-            file.write(json.dumps(content).encode())
+            file.write(_encoded(self))
         return descriptor
 
     @classmethod
@@ -57,11 +57,48 @@ class Assignment:
         @param descriptor: as L{store} gave it.
         """
         octets = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-        content: dict[str, Any] = json.loads(octets)
-        content["items"] = [(key, Item(**item)) for key, item in content["items"]]
+        content = _decoded(octets)
         if content["access_log"] is not None:
             content["access_log"] = Path(content["access_log"])
         return cls(**content)
+
+
+@frozen(slots=True, kw_only=True)
+class Orders:
+    """
+    What a worker is told when it is to go on by other settings.
+
+    @ivar items: keys and values, as options and files give them now.
+    @ivar sockets: for each listener how many sockets are handed over with it: none for one
+        that stays.
+    """
+
+    items: Sequence[tuple[str, Item]]
+    sockets: Sequence[int]
+
+    def encode(self) -> bytes:
+        """
+        @return: octets for the channel.
+        """
+        return _encoded(self)
+
+    @classmethod
+    def decode(cls, octets: bytes) -> "Orders":
+        """
+        @param octets: as L{encode} gave them.
+        """
+        return cls(**_decoded(octets))
+
+
+def _encoded(what: "Assignment | Orders") -> bytes:
+    content = asdict(what, value_serializer=lambda _1, _2, value: _plain(value))
+    return json.dumps(content).encode()
+
+
+def _decoded(octets: bytes) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(octets)
+    content["items"] = [(key, Item(**item)) for key, item in content["items"]]
+    return content
 
 
 def _plain(value: object) -> object:

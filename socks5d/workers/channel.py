@@ -47,6 +47,39 @@ class HangUp(amp.Command):
     requiresAnswer = False
 
 
+class NotPrepared(Exception):
+    """A worker cannot do what other settings say.  The text has a line for each reason."""
+
+
+class Part(amp.Command):
+    """To a worker: a part of L{Orders<socks5d.workers.assignment.Orders>}."""
+
+    arguments: ClassVar[list[Any]] = [(b"octets", amp.String())]
+    requiresAnswer = False
+
+
+class Prepare(amp.Command):
+    """To a worker: get ready to do what the parts that came say; the sockets are there."""
+
+    arguments: ClassVar[list[Any]] = []
+    response: ClassVar[list[Any]] = []
+    errors: ClassVar[dict[type[Exception], bytes]] = {NotPrepared: b"NOT_PREPARED"}
+
+
+class Commit(amp.Command):
+    """To a worker: do it from now on."""
+
+    arguments: ClassVar[list[Any]] = []
+    response: ClassVar[list[Any]] = []
+
+
+class Abandon(amp.Command):
+    """To a worker: go on as before."""
+
+    arguments: ClassVar[list[Any]] = []
+    requiresAnswer = False
+
+
 class Take(amp.Command):
     """From a worker: count one more of a kind, for a key, if it may have one."""
 

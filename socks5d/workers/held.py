@@ -9,9 +9,9 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
 from socks5d.config import Listener
-from socks5d.listening import accepted_address, announce, make_endpoint
+from socks5d.listening import accepted_address, announce, announce_end, make_endpoint
 from socks5d.net import StreamServerEndpoint, faster
-from socks5d.net.addresses import endpoint_address
+from socks5d.net.addresses import endpoint_address, socket_address
 from socks5d.values import ConfigError
 
 
@@ -26,10 +26,14 @@ class HeldListener:
     @ivar sockets: those that listen: one for each worker, or one for all of them.
     """
 
-    def __init__(self, sockets: Sequence[socket.socket], port: IListeningPort | None) -> None:
+    def __init__(
+        self, sockets: Sequence[socket.socket], port: IListeningPort | None, name: str
+    ) -> None:
         """
         @param port: what the sockets are copies of, if anything.
+        @param name: what its listener is called.
         """
+        self._name = name
         self.sockets = sockets
         self._port = port
 
@@ -38,6 +42,10 @@ class HeldListener:
         if self._port is not None:
             return self._port.getHost()
         return endpoint_address("TCP", self.sockets[0].getsockname())
+
+    def announce_end(self) -> None:
+        """Say that nobody listens here any more."""
+        announce_end(self._name, socket_address(self.getHost()))
 
     def stopListening(self) -> Any:
         """See L{IListeningPort}."""
@@ -59,7 +67,7 @@ def hold(listener: Listener, reactor: Any, workers: int) -> HeldListener:
     """
     endpoint = faster(make_endpoint(listener, reactor, listener.endpoint))
     if isinstance(endpoint, StreamServerEndpoint):
-        held = HeldListener(endpoint.sockets(workers), None)
+        held = HeldListener(endpoint.sockets(workers), None, listener.name)
     else:
         ports: list[Any] = []
         listening = endpoint.listen(_Nobody()).addCallback(ports.append)
@@ -67,16 +75,16 @@ def hold(listener: Listener, reactor: Any, workers: int) -> HeldListener:
         listening.addErrback(problems.append)
         for problem in problems:
             problem.raiseException()
-        held = _sharing(ports[0] if ports else None)
+        held = _sharing(ports[0] if ports else None, listener.name)
     host = accepted_address(listener, held)  # type: ignore[arg-type]
     announce(listener.name, host)
     return held
 
 
-def _sharing(port: Any) -> HeldListener:
+def _sharing(port: Any, name: str) -> HeldListener:
     try:
         port.stopReading()
-        return HeldListener([socket.socket(fileno=os.dup(port.fileno()))], port)
+        return HeldListener([socket.socket(fileno=os.dup(port.fileno()))], port, name)
     except AttributeError:
         if port is not None:
             port.stopListening()

@@ -16,37 +16,56 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import connectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
-from socks5d.config import make_settings
+from socks5d.config import Settings, make_settings
+from socks5d.listening import kept
 from socks5d.memory import settle
 from socks5d.net.ours import own_ports
 from socks5d.policy import make_observers, share_out
 from socks5d.protocols.session import count_from
-from socks5d.service import SOCKSService
+from socks5d.service import Change, SOCKSService
 from socks5d.sessionlog import AccessLog
 from socks5d.signals import end_in_order, on_hang_up
+from socks5d.values import ConfigError, Item
 from socks5d.workers.assignment import (
     ACCESS_LOG,
     ASSIGNMENT,
     CHANNEL_IN,
     CHANNEL_OUT,
+    HANDOVER,
     LOG,
     PORTS,
     Assignment,
+    Orders,
 )
-from socks5d.workers.channel import Channel, HangUp, Leaving, Ready, Serve
+from socks5d.workers.channel import (
+    Abandon,
+    Channel,
+    Commit,
+    HangUp,
+    Leaving,
+    NotPrepared,
+    Part,
+    Prepare,
+    Ready,
+    Serve,
+)
+from socks5d.workers.handover import close, take_over
 from socks5d.workers.inherited import inherited_endpoint
 from socks5d.workers.logpipe import observer_of
 from socks5d.workers.tally import AtParent
 
 #: More sessions than a worker ever has: those of the next are numbered beyond.
 SESSIONS = 10**9
+#: Characters of what is wrong with settings, for the parent.
+LONGEST = 1 << 14
 
 
 class ParentChannel(Channel):
@@ -56,6 +75,7 @@ class ParentChannel(Channel):
         super().__init__()
         self.reactor = reactor
         self.left = False
+        self._parts: list[bytes] = []
         self.serving: WorkerProcess
 
     def connectionMade(self) -> None:
@@ -79,10 +99,44 @@ class ParentChannel(Channel):
         self.serving.serve(slot)
         return {}
 
+    @Part.responder
+    def part(self, octets: bytes) -> dict[str, Any]:
+        self._parts.append(octets)
+        return {}
+
+    @Prepare.responder
+    def prepare(self) -> Deferred[dict[str, Any]]:
+        parts, self._parts = self._parts, []
+        preparing = Deferred.fromCoroutine(self.serving.prepare(Orders.decode(b"".join(parts))))
+        return preparing.addCallback(lambda _: {})
+
+    @Commit.responder
+    def commit(self) -> dict[str, Any]:
+        self.serving.commit()
+        return {}
+
+    @Abandon.responder
+    def abandon(self) -> dict[str, Any]:
+        self.serving.abandon()
+        return {}
+
     @HangUp.responder
     def hang_up(self) -> dict[str, Any]:
         self.serving.hang_up()
         return {}
+
+
+@frozen(slots=True)
+class _Prepared:
+    """
+    @ivar change: what is to change.
+    @ivar sockets: of each listener that there will be.
+    @ivar handed: those of them that were handed over for it.
+    """
+
+    change: Change
+    sockets: list[list[int]]
+    handed: list[list[int]]
 
 
 class WorkerProcess:
@@ -93,17 +147,22 @@ class WorkerProcess:
         @param assignment: what the parent wants.
         @param row: this process's, in the memory of ports.
         """
-        settings = make_settings(assignment.items)
-        limits = share_out(settings.limits, assignment.workers)
-        settings = evolve(settings, limits=limits, access_log=assignment.access_log)
+        self._reactor = reactor
+        self._assignment = assignment
+        settings = self._settings(assignment.items)
+        #: The sockets of each listener, as long as it is open which of them is this process's.
         self._sockets = [list(each) for each in assignment.listeners]
         self._slot = 0
+        self._serving = False
+        self._handover = socket.socket(fileno=HANDOVER)
+        self._prepared: _Prepared | None = None
         self._access_log: AccessLog | None = None
         if settings.access_log is not None:
             inherited = FileIO(ACCESS_LOG, "a")
             self._access_log = AccessLog(settings.access_log, reactor, opened=inherited)
             reactor.addSystemEventTrigger("after", "shutdown", self._access_log.flush)
         own_ports.share(memoryview(mmap.mmap(PORTS, 0)), row)
+        self._listeners = settings.listeners
         self._channel = ParentChannel(reactor)
         self._channel.serving = self
         self._service = SOCKSService(
@@ -111,10 +170,7 @@ class WorkerProcess:
             reactor,
             make_observers(settings, self._access_log),
             elsewhere=AtParent(self._channel),
-            endpoints=[
-                inherited_endpoint(each, reactor, each.endpoint, partial(self._take, index))
-                for index, each in enumerate(settings.listeners)
-            ],
+            endpoints=self._endpoints(settings, self._sockets),
         )
         on_hang_up(reactor, self.hang_up)
         reactor.addSystemEventTrigger("before", "shutdown", self._stop)
@@ -127,19 +183,86 @@ class WorkerProcess:
         @param slot: which of each listener's sockets is this process's.
         """
         self._slot = slot
+        self._serving = True
         self._service.privilegedStartService()
         self._service.startService()
-        for descriptor in [each for listener in self._sockets for each in listener]:
-            os.close(descriptor)
-        self._sockets = []
+        self._close_others()
+
+    def _close_others(self) -> None:
+        """Those sockets are not this process's that it did not listen on."""
+        if self._serving:
+            for each in self._sockets:
+                close(each)
+
+    def _settings(self, items: Sequence[tuple[str, Item]]) -> Settings:
+        settings = make_settings(items)
+        limits = share_out(settings.limits, self._assignment.workers)
+        return evolve(settings, limits=limits, access_log=self._assignment.access_log)
+
+    def _endpoints(
+        self, settings: Settings, sockets: Sequence[list[int]]
+    ) -> list[IStreamServerEndpoint]:
+        return [
+            inherited_endpoint(each, self._reactor, each.endpoint, partial(self._take, mine))
+            for each, mine in zip(settings.listeners, sockets, strict=True)
+        ]
+
+    async def prepare(self, orders: Orders) -> None:
+        """
+        Get ready to go on by other settings.
+
+        @raise NotPrepared: when that cannot be.
+        """
+        self.abandon()
+        handed = take_over(self._handover, orders.sockets)
+        try:
+            settings = self._settings(orders.items)
+            before = [each.endpoint for each in self._listeners]
+            there = kept(before, [each.endpoint for each in settings.listeners])
+            sockets = [
+                mine if place is None else self._sockets[place]
+                for place, mine in zip(there, handed, strict=True)
+            ]
+            change = await self._service.prepare(
+                settings,
+                make_observers(settings, self._access_log),
+                self._endpoints(settings, sockets),
+            )
+        except Exception as error:
+            for each in handed:
+                close(each)
+            if isinstance(error, ConfigError):
+                raise NotPrepared("\n".join(map(str, error.problems))[:LONGEST]) from None
+            raise
+        self._prepared = _Prepared(change, sockets, handed)
+
+    def commit(self) -> None:
+        """Go on by the settings that this process is ready for."""
+        prepared, self._prepared = self._prepared, None
+        assert prepared is not None
+        self._service.commit(prepared.change)
+        for each in self._sockets:
+            if all(each is not other for other in prepared.sockets):
+                close(each)
+        self._sockets = prepared.sockets
+        self._listeners = prepared.change.generation.settings.listeners
+        self._close_others()
+        settle()
+
+    def abandon(self) -> None:
+        """Go on as before."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            self._service.abandon(prepared.change)
+            for each in prepared.handed:
+                close(each)
 
     def hang_up(self) -> None:
         """Do what a SIGHUP asks for."""
         if self._access_log is not None:
             self._access_log.reopen()
 
-    def _take(self, index: int) -> socket.socket:
-        listener = self._sockets[index]
+    def _take(self, listener: list[int]) -> socket.socket:
         return socket.socket(fileno=listener.pop(self._slot % len(listener)))
 
     def _stop(self) -> Deferred[None]:

@@ -6,48 +6,53 @@ one takes its slot at once, and another is started to be the spare.
 """
 
 import os
+import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ConnectionDone, ProcessDone, ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from socks5d.config import Settings
+from socks5d.bounded import bounded
+from socks5d.config import Listener, Settings
 from socks5d.limits.excess import Excesses
 from socks5d.limits.lease import ILessor, Reservoirs
 from socks5d.limits.limiter import (
-    ASSOCIATIONS,
-    CLIENT_SESSIONS,
-    IDENTITY_SESSIONS,
     QUOTA,
     RATE_DOWN,
     RATE_UP,
+    at_once,
     words,
 )
 from socks5d.limits.quota import QuotaBook
 from socks5d.limits.starts import Starts
-from socks5d.listening import cannot_start, complain, keep_quotas
+from socks5d.listening import cannot_start, complain, keep_quotas, kept, still_accepted
+from socks5d.net.addresses import socket_address
 from socks5d.net.ours import ROW
 from socks5d.parameters import Limits
 from socks5d.policy import make_quotas
-from socks5d.service import SOCKSService
+from socks5d.reloading import Read, Reloads, summary
+from socks5d.service import Change, SOCKSService
 from socks5d.sessionlog import AccessLog
 from socks5d.signals import fail_in_order
-from socks5d.values import Item
+from socks5d.values import ConfigError, Item, Problems
 from socks5d.workers.assignment import (
     ACCESS_LOG,
     ASSIGNMENT,
     CHANNEL_IN,
     CHANNEL_OUT,
+    HANDOVER,
     LISTENERS,
     LOG,
     PORTS,
     Assignment,
+    Orders,
     nameless_file,
 )
 from socks5d.workers.held import HeldListener, hold
@@ -60,6 +65,10 @@ PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 60.0
 #: Such times in a row, after which there is no sense in more where nobody serves.
 ATTEMPTS: Final = 5
+#: What a worker gets to get ready for other settings, in seconds.
+PATIENCE: Final = 30.0
+#: How what was asked of a worker fails when that has ended.
+GONE: Final = (ConnectionDone, ProcessDone, ProcessTerminated)
 #: What a worker gets to end, beyond what its sessions get, in seconds.
 GRACE: Final = 5.0
 
@@ -77,22 +86,28 @@ class Supervisor(Service):
         items: Sequence[tuple[str, Item]],
         reactor: Any,
         access_log: AccessLog | None,
+        read: Read,
     ) -> None:
         """
         @param settings: what to do.
         @param items: what they were made of, for the workers to do the same.
         @param access_log: is written by the workers.
+        @param read: reads both anew, when a SIGHUP asks for it.
         @raise ConfigError: for settings that do not go together, or not here.
         """
-        # What a worker would find wrong with them is found here, once, and in time.
-        SOCKSService(settings, reactor)
+        #: Never listens: what a worker would find wrong with settings is found here, once,
+        #: and in time.
+        self._model = SOCKSService(settings, reactor)
+        self._read = read
+        self._reloads = Reloads(self._reload)
+        self._reloading = False
         self.setName("socks5d")
         self._settings = settings
         self._items = items
         self._reactor = reactor
         self._access_log = access_log
         self._quotas = make_quotas(settings.quota, reactor)
-        self._tally = _tally(settings.limits, self._quotas, reactor, self._log)
+        self._tally = Tally(*_counting(settings.limits, self._quotas, reactor, self._log))
         self._listeners: list[HeldListener] = []
         self._count = 0
         self._useless = self._last_useless = 0
@@ -167,7 +182,7 @@ class Supervisor(Service):
 
     def _fill(self) -> None:
         """Have as many workers as there should be, and one to spare."""
-        while self.running and self._rows and self._wanted():
+        while self.running and not self._reloading and self._rows and self._wanted():
             if not self._start_worker():
                 return
 
@@ -181,18 +196,23 @@ class Supervisor(Service):
         """
         self._count += 1
         row = min(self._rows)
+        handover, its = socket.socketpair()
+        handover.setblocking(False)
         worker = Worker(
             self._count,
             row,
             self._tally,
             started=self._reactor.seconds(),
+            handover=handover,
             ready=self._ready,
             leaving=self._leaving,
             ended=self._ended,
         )
         try:
-            self._spawn(worker)
+            with its:
+                self._spawn(worker, its)
         except Exception as error:  # noqa: BLE001 (the system has its reasons)
+            handover.close()
             self._log.error(
                 "worker {number} cannot be started: {problem}",
                 number=worker.number,
@@ -204,7 +224,7 @@ class Supervisor(Service):
         self.workers[worker.number] = worker
         return True
 
-    def _spawn(self, worker: Worker) -> None:
+    def _spawn(self, worker: Worker, handover: socket.socket) -> None:
         arguments = [str(worker.number), str(worker.row)]
         null = os.open(os.devnull, os.O_RDWR)
         try:
@@ -213,7 +233,7 @@ class Supervisor(Service):
                 sys.executable,
                 [sys.executable, "-P", "-m", "socks5d.workers.process", *arguments],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                childFDs=self._descriptors(null),
+                childFDs={**self._descriptors(null), HANDOVER: handover.fileno()},
             )
         finally:
             os.close(null)
@@ -308,6 +328,125 @@ class Supervisor(Service):
             self._access_log.reopen()
         for worker in self.workers.values():
             worker.hang_up()
+        self._reloads.ask()
+
+    async def _reload(self) -> str:
+        """
+        Go on by other settings: where all who serve are ready for them, and nowhere otherwise.
+
+        @return: what has changed.
+        @raise ConfigError: when nothing has.
+        """
+        items, settings = self._read()
+        change = await self._model.prepare(settings)
+        if not self.running:
+            raise ConfigError("the service has stopped")
+        listeners = self._held_for(settings)
+        new = [each for each in listeners if each not in self._listeners]
+        self._reloading = True
+        try:
+            ready = await self._ready_for(
+                Orders(
+                    items=items,
+                    sockets=[len(each.sockets) if each in new else 0 for each in listeners],
+                ),
+                [one.fileno() for each in new for one in each.sockets],
+            )
+            # The parent is the first: it grants what workers ask for by either settings.
+            self._commit(items, settings, change, listeners)
+            for worker in ready:
+                worker.commit()
+        except BaseException:
+            self._release(new)
+            raise
+        finally:
+            self._reloading = False
+            self._fill()
+        return summary(len(change.stay), len(change.new), len(change.gone))
+
+    def _held_for(self, settings: Settings) -> list[HeldListener]:
+        """
+        @return: all listeners that there will be.
+        @raise ConfigError: for one that cannot listen, or would be an open proxy.
+        """
+        after = settings.listeners
+        before = [each.endpoint for each in self._settings.listeners]
+        problems, new = Problems(), list[HeldListener]()
+        listeners: list[HeldListener | None] = []
+        for place, listener in zip(
+            kept(before, [each.endpoint for each in after]), after, strict=True
+        ):
+            if place is None:
+                held = problems.within(self._hold, listener)
+                new += [held] if held is not None else []
+            else:
+                held = self._listeners[place]
+                problems.within(still_accepted, listener, socket_address(held.getHost()))
+            listeners.append(held)
+        try:
+            problems.complain()
+        except ConfigError:
+            self._release(new)
+            raise
+        return [each for each in listeners if each is not None]
+
+    def _hold(self, listener: Listener) -> HeldListener:
+        try:
+            return hold(listener, self._reactor, self._settings.workers)
+        except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
+            raise ConfigError(f"listen {listener.endpoint!r}: {error}") from None
+
+    async def _ready_for(self, orders: Orders, sockets: Sequence[int]) -> list[Worker]:
+        """
+        @param sockets: the descriptors of those that no worker has.
+        @return: the workers that are ready, which are all that have not gone.
+        @raise ConfigError: when one is not.
+        """
+        workers = [each for each in self.workers.values() if not each.left]
+        asked = [
+            bounded(self._reactor, PATIENCE, each.prepare(orders, sockets)) for each in workers
+        ]
+        answers = await DeferredList(asked, consumeErrors=True)
+        staying = [
+            (worker, answer)
+            for worker, (ready, answer) in zip(workers, answers, strict=True)
+            if worker.number in self.workers and (ready or not answer.check(*GONE))
+        ]
+        for worker, answer in staying:
+            if isinstance(answer, Failure):
+                for each, _ in staying:
+                    each.abandon()
+                raise ConfigError(
+                    *(
+                        f"worker {worker.number}: {line}"
+                        for line in answer.getErrorMessage().split("\n")
+                    )
+                )
+        return [worker for worker, _ in staying]
+
+    def _commit(
+        self,
+        items: Sequence[tuple[str, Item]],
+        settings: Settings,
+        change: Change,
+        listeners: list[HeldListener],
+    ) -> None:
+        self._model.commit(change)
+        if settings.limits != self._settings.limits:
+            self._tally.renew(*_counting(settings.limits, self._quotas, self._reactor, self._log))
+        if self._quotas is not None:
+            self._quotas.limit(settings.quota.octets)
+        before, self._listeners = self._listeners, listeners
+        self._items, self._settings = items, settings
+        self._release([each for each in before if each not in listeners])
+        old, self._assignment = self._assignment, self._assign().store()
+        os.close(old)
+
+    @staticmethod
+    def _release(listeners: Sequence[HeldListener]) -> None:
+        for each in listeners:
+            each.announce_end()
+            each.stopListening()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -343,8 +482,10 @@ class Supervisor(Service):
             held.stopListening()
 
 
-def _tally(limits: Limits, quotas: QuotaBook | None, reactor: Any, log: Logger) -> Tally:
-    """What counts for all workers, and tells who is over a limit."""
+def _counting(
+    limits: Limits, quotas: QuotaBook | None, reactor: Any, log: Logger
+) -> tuple[Mapping[str, int], Starts | None, Callable[[str, str], object], Mapping[str, ILessor]]:
+    """What a L{Tally} counts for all workers, and what tells who is over a limit."""
     begins, excesses = words(limits), Excesses(reactor, log)
 
     def over(kind: str, key: str) -> None:
@@ -353,16 +494,8 @@ def _tally(limits: Limits, quotas: QuotaBook | None, reactor: Any, log: Logger) 
             excesses.tell(begins[kind] + key)
 
     rate, burst = limits.session_rate, limits.session_burst
-    return Tally(
-        {
-            ASSOCIATIONS: limits.associations,
-            CLIENT_SESSIONS: limits.client_sessions,
-            IDENTITY_SESSIONS: limits.identity_sessions,
-        },
-        Starts(reactor, rate, burst) if rate else None,
-        over,
-        _lessors(limits, quotas, reactor),
-    )
+    starts = Starts(reactor, rate, burst) if rate else None
+    return at_once(limits), starts, over, _lessors(limits, quotas, reactor)
 
 
 def _lessors(limits: Limits, quotas: QuotaBook | None, reactor: Any) -> Mapping[str, ILessor]:

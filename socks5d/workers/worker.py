@@ -1,9 +1,10 @@
 """A worker as its parent sees it."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
@@ -12,23 +13,30 @@ from twisted.protocols.amp import CommandLocator
 from twisted.python.failure import Failure
 
 from socks5d.escape import one_line
-from socks5d.workers.assignment import CHANNEL_IN, CHANNEL_OUT, LOG
+from socks5d.workers.assignment import CHANNEL_IN, CHANNEL_OUT, LOG, Orders
 from socks5d.workers.channel import (
+    Abandon,
     AskLease,
     Channel,
+    Commit,
     GiveBack,
     HangUp,
     Leaving,
+    Part,
+    Prepare,
     Ready,
     ReturnLease,
     Serve,
     Take,
 )
+from socks5d.workers.handover import hand_over
 from socks5d.workers.logpipe import LogReader
 from socks5d.workers.tally import Tally
 
 #: How one ends that was told to.
 IN_ORDER = "ended with status 0"
+#: Octets of orders that go in one message.
+PART = 60_000
 #: Octets of a line that a worker printed, which is not a part of its log.
 LONGEST = 1 << 12
 
@@ -84,12 +92,14 @@ class Worker(ProcessProtocol):
         tally: Tally,
         *,
         started: float,
+        handover: socket.socket,
         ready: "Callable[[Worker], None]",
         leaving: "Callable[[Worker], None]",
         ended: "Callable[[Worker, str], None]",
     ) -> None:
         """
         @param tally: counts for all workers.
+        @param handover: by which it gets sockets, later.
         @param ready: called when it could serve.
         @param leaving: called when it accepts nobody any more, of its own accord.
         @param ended: called when it is gone, with how that was.
@@ -101,6 +111,7 @@ class Worker(ProcessProtocol):
         self.spare = False
         self.left = False
         self.started = started
+        self.handover = handover
         self._ready = ready
         self._leaving = leaving
         self._ended = ended
@@ -120,6 +131,35 @@ class Worker(ProcessProtocol):
     def hang_up(self) -> None:
         """Tell it of a SIGHUP."""
         self._channel.callRemote(HangUp)
+
+    def prepare(self, orders: Orders, sockets: Sequence[int]) -> Deferred[Any]:
+        """
+        Have it get ready to go on by other settings.
+
+        @param sockets: the descriptors of the listeners that it has not got.
+        @return: fires when it could; fails with L{NotPrepared} when it cannot, and with
+            something else when it is gone.
+        """
+        try:
+            hand_over(self.handover, sockets)
+        except OSError:
+            # It may have got some of them, and would take them for those of the next time.
+            failure = Failure()
+            self._failed(failure)
+            return fail(failure)
+        octets = orders.encode()
+        for start in range(0, len(octets), PART):
+            self._channel.callRemote(Part, octets=octets[start : start + PART])
+        prepared: Deferred[Any] = self._channel.callRemote(Prepare)
+        return prepared
+
+    def commit(self) -> None:
+        """Have it go on by the settings that it is ready for."""
+        self._channel.callRemote(Commit).addErrback(self._failed)
+
+    def abandon(self) -> None:
+        """Have it go on as before."""
+        self._channel.callRemote(Abandon)
 
     def signal(self, name: str) -> None:
         """
@@ -182,6 +222,7 @@ class Worker(ProcessProtocol):
         if self._printed:
             self._say(self._printed)
         self._channel.connectionLost(reason)
+        self.handover.close()
         self.spare = False
         self._ended(self, _how(reason.value))
 

@@ -178,6 +178,16 @@ def parent() -> Parent:
     return Parent()
 
 
+def made(
+    settings: Settings,
+    parent: Parent,
+    log: AccessLog | None = None,
+    items: Sequence[tuple[str, Item]] = (),
+) -> Supervisor:
+    """One whose settings stay as they are."""
+    return Supervisor(settings, items, parent, log, lambda: (items, settings))
+
+
 class Running:
     """A parent of so many workers, that has started."""
 
@@ -185,7 +195,7 @@ class Running:
         self.reactor = parent
         chosen = Settings(listen=LOOPBACK, workers=workers, **settings)
         items = [("workers", Item("--workers", str(workers)))]
-        self.supervisor = Supervisor(chosen, items, parent, None)
+        self.supervisor = made(chosen, parent, items=items)
         self.supervisor.privilegedStartService()
         self.supervisor.startService()
         parent.runs()
@@ -226,7 +236,7 @@ def running(parent: Parent) -> Iterator[Running]:
 
 
 def test_nobody_is_started_before_the_reactor_runs(parent: Parent) -> None:
-    supervisor = Supervisor(Settings(listen=LOOPBACK, workers=2), [], parent, None)
+    supervisor = made(Settings(listen=LOOPBACK, workers=2), parent)
     supervisor.privilegedStartService()
     supervisor.startService()
     assert parent.processes == []
@@ -279,7 +289,7 @@ def test_a_worker_inherits_what_it_needs(parent: Parent) -> None:
 
 def test_an_access_log_is_inherited(parent: Parent, tmp_path: Path) -> None:
     log = AccessLog(tmp_path / "log", Clock())
-    supervisor = Supervisor(Settings(listen=LOOPBACK, workers=2), [], parent, log)
+    supervisor = made(Settings(listen=LOOPBACK, workers=2), parent, log)
     supervisor.startService()
     parent.runs()
     files = parent.processes[0].files
@@ -302,14 +312,14 @@ def test_what_no_worker_could_use_is_refused_before_anybody_listens(
     settings: Settings, parent: Parent
 ) -> None:
     with pytest.raises(ConfigError):
-        Supervisor(evolve(settings, workers=2), [], parent, None)
+        made(evolve(settings, workers=2), parent)
 
 
 def test_a_listener_that_cannot_be_held_ends_the_start(parent: Parent) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         second = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
         settings = Settings(listen=(*LOOPBACK, second), workers=2)
-        supervisor = Supervisor(settings, [], parent, None)
+        supervisor = made(settings, parent)
         with pytest.raises(StartupError):
             supervisor.privilegedStartService()
     assert supervisor._listeners == []
@@ -708,7 +718,7 @@ def test_nobody_listens_any_more(running: Running) -> None:
 
 
 def test_an_end_before_the_reactor_runs_starts_nobody(parent: Parent) -> None:
-    supervisor = Supervisor(Settings(listen=LOOPBACK, workers=2), [], parent, None)
+    supervisor = made(Settings(listen=LOOPBACK, workers=2), parent)
     supervisor.startService()
     stopped = supervisor.stopService()
     parent.runs()
@@ -740,7 +750,7 @@ def test_a_sighup_reaches_every_worker(running: Running) -> None:
 def test_a_sighup_opens_the_parents_access_log_anew(parent: Parent, tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = AccessLog(path, Clock())
-    supervisor = Supervisor(Settings(listen=LOOPBACK, workers=2), [], parent, log)
+    supervisor = made(Settings(listen=LOOPBACK, workers=2), parent, log)
     supervisor.startService()
     parent.runs()
     path.rename(tmp_path / "moved")

@@ -1,5 +1,6 @@
 """A worker as its parent sees it."""
 
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -69,11 +70,13 @@ class Parent:
     def __init__(self) -> None:
         self.seen: list[Any] = []
         self.tally = Tally({"associations": 1})
+        handover, self.handed = socket.socketpair()
         self.worker = Worker(
             3,
             0,
             self.tally,
             started=12.5,
+            handover=handover,
             ready=lambda _: self.seen.append("ready"),
             leaving=lambda _: self.seen.append("leaving"),
             ended=lambda _, how: self.seen.append(how),
