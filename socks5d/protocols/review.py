@@ -58,15 +58,19 @@ class Review:
             self._clock.callLater(0, lambda: Deferred.fromCoroutine(self._run()))
 
     async def _run(self) -> None:
-        ended = 0
+        judged = ended = 0
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            judged += len(batch)
             # Side by side: who decides may take its time.
             ended += sum(await gatherResults(map(self._reviewed, batch)))
             await deferLater(self._clock, 0)
         self._running = False
-        if ended:
-            self._log.info("{count} sessions that the new rules deny were ended", count=ended)
+        self._log.info(
+            "{judged} sessions were judged by the new rules, and {ended} ended",
+            judged=judged,
+            ended=ended,
+        )
 
     def _reviewed(self, connection: SOCKSProtocol) -> Deferred[bool]:
         """

@@ -202,7 +202,7 @@ class Supervisor(Service):
             self._count,
             row,
             self._tally,
-            started=self._reactor.seconds(),
+            clock=self._reactor,
             handover=handover,
             ready=self._ready,
             leaving=self._leaving,
@@ -354,8 +354,7 @@ class Supervisor(Service):
             )
             # The parent is the first: it grants what workers ask for by either settings.
             self._commit(items, settings, change, listeners)
-            for worker in ready:
-                worker.commit()
+            await DeferredList([each.commit(PATIENCE) for each in ready])
         except BaseException:
             self._release(new)
             raise

@@ -6,12 +6,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IProcessTransport
+from twisted.internet.interfaces import IProcessTransport, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.protocols.amp import CommandLocator
 from twisted.python.failure import Failure
 
+from socks5d.bounded import bounded
 from socks5d.escape import one_line
 from socks5d.workers.assignment import CHANNEL_IN, CHANNEL_OUT, LOG, Orders
 from socks5d.workers.channel import (
@@ -91,7 +92,7 @@ class Worker(ProcessProtocol):
         row: int,
         tally: Tally,
         *,
-        started: float,
+        clock: IReactorTime,
         handover: socket.socket,
         ready: "Callable[[Worker], None]",
         leaving: "Callable[[Worker], None]",
@@ -99,6 +100,7 @@ class Worker(ProcessProtocol):
     ) -> None:
         """
         @param tally: counts for all workers.
+        @param clock: the reactor's timers.
         @param handover: by which it gets sockets, later.
         @param ready: called when it could serve.
         @param leaving: called when it accepts nobody any more, of its own accord.
@@ -110,7 +112,8 @@ class Worker(ProcessProtocol):
         self.was_ready = False
         self.spare = False
         self.left = False
-        self.started = started
+        self._clock = clock
+        self.started = clock.seconds()
         self.handover = handover
         self._ready = ready
         self._leaving = leaving
@@ -153,9 +156,15 @@ class Worker(ProcessProtocol):
         prepared: Deferred[Any] = self._channel.callRemote(Prepare)
         return prepared
 
-    def commit(self) -> None:
-        """Have it go on by the settings that it is ready for."""
-        self._channel.callRemote(Commit).addErrback(self._failed)
+    def commit(self, seconds: float) -> Deferred[Any]:
+        """
+        Have it go on by the settings that it is ready for.  One that does not is ended.
+
+        @param seconds: what it gets for it.
+        @return: fires when it does, or is ended.
+        """
+        committed: Deferred[Any] = self._channel.callRemote(Commit)
+        return bounded(self._clock, seconds, committed).addErrback(self._failed)
 
     def abandon(self) -> None:
         """Have it go on as before."""

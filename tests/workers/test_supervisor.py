@@ -36,7 +36,18 @@ from socks5d.workers.assignment import (
     PORTS,
     Assignment,
 )
-from socks5d.workers.channel import Channel, HangUp, Leaving, Ready, Serve, Take
+from socks5d.workers.channel import (
+    Abandon,
+    Channel,
+    Commit,
+    HangUp,
+    Leaving,
+    Part,
+    Prepare,
+    Ready,
+    Serve,
+    Take,
+)
 from socks5d.workers.supervisor import ATTEMPTS, GRACE, LONGEST_PAUSE, PAUSE, Supervisor
 from socks5d.workers.worker import Worker
 from tests.workers.conftest import Exits
@@ -56,6 +67,9 @@ class Process(Channel):
         self.signals: list[str] = []
         self.slots: list[int] = []
         self.hang_ups = 0
+        self.orders = b""
+        self.told: list[str] = []
+        self.trouble: Exception | None = None
         self._said = StringTransport()
         self._told = b""
         self.makeConnection(self._said)
@@ -69,6 +83,28 @@ class Process(Channel):
     @HangUp.responder
     def hang_up(self) -> dict[str, Any]:
         self.hang_ups += 1
+        return {}
+
+    @Part.responder
+    def part(self, octets: bytes) -> dict[str, Any]:
+        self.orders += octets
+        return {}
+
+    @Prepare.responder
+    def prepare(self) -> dict[str, Any]:
+        self.told.append("prepare")
+        if self.trouble is not None:
+            raise self.trouble
+        return {}
+
+    @Commit.responder
+    def commit(self) -> dict[str, Any]:
+        self.told.append("commit")
+        return {}
+
+    @Abandon.responder
+    def abandon(self) -> dict[str, Any]:
+        self.told.append("abandon")
         return {}
 
     # IProcessTransport
@@ -756,6 +792,8 @@ def test_a_sighup_opens_the_parents_access_log_anew(parent: Parent, tmp_path: Pa
     path.rename(tmp_path / "moved")
     supervisor.hang_up()
     assert os.path.samestat(os.fstat(log.fileno()), path.stat())
+    for _ in ("get ready", "go on"):
+        parent.carry()
     # A worker that is started from now on has the new one.
     parent.processes[0].ends()
     parent.advance(PAUSE)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogEvent, formatEvent
 from twisted.python.failure import Failure
@@ -69,13 +70,15 @@ class Parent:
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
+        self.clock = Clock()
+        self.clock.advance(12.5)
         self.tally = Tally({"associations": 1})
         handover, self.handed = socket.socketpair()
         self.worker = Worker(
             3,
             0,
             self.tally,
-            started=12.5,
+            clock=self.clock,
             handover=handover,
             ready=lambda _: self.seen.append("ready"),
             leaving=lambda _: self.seen.append("leaving"),
