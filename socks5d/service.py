@@ -253,10 +253,13 @@ class SOCKSService(Service):
         @raise ConfigError: when it cannot, for whatever reason.
         """
         description = place.listener.endpoint
+        # Another one, so that nobody cancels the endpoint's: a port that comes late is stopped.
+        listens: Deferred[None] = Deferred()
+        listening = maybeDeferred(place.endpoint.listen, place.factory)
+        listening.addCallback(self._listens, place)
+        listening.addCallbacks(listens.callback, listens.errback)
         try:
-            listening = maybeDeferred(place.endpoint.listen, place.factory)
-            listening.addCallback(self._listens, place)
-            await bounded(self._reactor, LISTENING, listening)
+            await bounded(self._reactor, LISTENING, listens)
         except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
             raise ConfigError(f"listen {description!r}: {error}") from None
 

@@ -1,6 +1,7 @@
 """From settings to listeners: listeners that take time, and those of others."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from socks5d.config import Listener, Settings
 from socks5d.egress import DirectEgress
 from socks5d.model import Refusal, Terms
 from socks5d.net import StreamServerEndpoint, poller
-from socks5d.parameters import Timeouts
+from socks5d.parameters import Limits, QuotaParameters, QuotaStore, Timeouts
 from socks5d.protocols import SOCKSFactory
 from socks5d.service import SOCKSService
 from socks5d.values import ConfigError
@@ -225,4 +226,100 @@ def test_what_is_wrong_with_any_listener_is_told() -> None:
     assert [each[:18] for each in caught.value.problems] == [
         "listen 'tcp:1': 0.",
         "listen 'nonsense:2",
+    ]
+
+
+# Reload.
+
+HERE = ("tcp:0:interface=127.0.0.1",)
+BOTH = (*HERE, "tcp:0:interface=127.0.0.2")
+
+
+def prepared(service: SOCKSService, settings: Settings) -> list[Any]:
+    """What comes of getting ready: nothing yet, a change, or a failure."""
+    result: list[Any] = []
+    Deferred.fromCoroutine(service.prepare(settings)).addBoth(result.append)
+    return result
+
+
+def test_a_listener_that_stays_has_other_rules_and_the_same_factory(
+    late: list[Deferred[IListeningPort]],
+) -> None:
+    service, _ = started(Settings(listen=HERE))
+    late[0].callback(Port("127.0.0.1"))
+    (factory,) = factories(service)
+    before = factory.server
+    (change,) = prepared(service, Settings(listen=HERE, socks4=False))
+    assert factory.server is before
+    service.commit(change)
+    assert factories(service) == [factory]
+    assert factory.server is not before
+    assert (set(factory.versions), factory.server.capacity) == ({5}, service.capacity)
+    assert len(late) == 1
+
+
+def test_what_counts_stays_where_its_limits_do(late: list[Deferred[IListeningPort]]) -> None:
+    service, _ = started(Settings(listen=HERE))
+    (factory,) = factories(service)
+    limiter, lookups = factory.server.limiter, factory.server.ident_lookups
+    (change,) = prepared(service, Settings(listen=HERE))
+    service.commit(change)
+    assert factory.server.limiter is limiter
+    assert factory.server.ident_lookups is lookups
+    (change,) = prepared(service, Settings(listen=HERE, limits=Limits(associations=3)))
+    service.commit(change)
+    assert factory.server.limiter is not limiter
+    assert factory.server.limiter.associations is limiter.associations
+
+
+def test_a_new_listener_that_takes_time_is_waited_for(
+    late: list[Deferred[IListeningPort]],
+) -> None:
+    service, _ = started(Settings(listen=HERE))
+    late[0].callback(Port("127.0.0.1"))
+    result = prepared(service, Settings(listen=BOTH))
+    assert result == []
+    late[1].callback(Port("127.0.0.2"))
+    service.commit(result[0])
+    assert len(service.ports) == 2
+
+
+def test_a_new_listener_that_takes_too_long_changes_nothing_and_is_stopped_when_it_comes(
+    late: list[Deferred[IListeningPort]],
+) -> None:
+    service, reactor = started(Settings(listen=HERE))
+    late[0].callback(Port("127.0.0.1"))
+    result = prepared(service, Settings(listen=BOTH))
+    reactor.advance(service_module.LISTENING)
+    assert result[0].check(ConfigError)
+    assert len(service.ports) == 1
+    port = Port("127.0.0.2")
+    late[1].addErrback(lambda _: None)
+    late[1].callback(port)
+    assert (port.stopped, len(service.ports)) == (True, 1)
+
+
+def test_a_change_is_nothing_to_a_service_that_has_stopped(
+    late: list[Deferred[IListeningPort]],
+) -> None:
+    service, _ = started(Settings(listen=HERE))
+    late[0].callback(Port("127.0.0.1"))
+    result = prepared(service, Settings(listen=BOTH))
+    port = Port("127.0.0.2")
+    late[1].callback(port)
+    service.stopService()
+    service.commit(result[0])
+    assert (port.stopped, service.ports) == (True, [])
+
+
+def test_what_only_a_restart_changes_is_refused_with_all_that_is_wrong(tmp_path: Path) -> None:
+    service = SOCKSService(Settings(), MemoryReactorClock())
+    quota = QuotaParameters(octets=1, store=QuotaStore.MEMORY)
+    settings = Settings(workers=4, access_log=tmp_path / "log", quota=quota)
+    (result,) = prepared(service, settings)
+    assert [problem.partition(":")[0] for problem in result.value.problems] == [
+        "workers",
+        "access_log",
+        "quota.store",
+        "quota (whether there is one)",
     ]

@@ -28,9 +28,11 @@ def take_over(way: socket.socket, counts: Sequence[int]) -> list[list[int]]:
     @raise OSError: when they are not there.
     """
     taken: list[int] = []
+    # Not by a flag, which recv_fds() takes and drops.
+    way.setblocking(False)
     try:
         while len(taken) < sum(counts):
-            _, descriptors, _, _ = socket.recv_fds(way, 1, TOGETHER, socket.MSG_DONTWAIT)
+            _, descriptors, _, _ = socket.recv_fds(way, 1, TOGETHER)
             if not descriptors:
                 raise OSError("sockets that were to come did not")
             taken += descriptors

@@ -330,3 +330,19 @@ class SharesMachine(RuleBasedStateMachine):
 def test_in_any_order_nobody_gets_more_and_nobody_waits_in_vain() -> None:
     # Its TestCase cannot have this folder's fixtures.
     run_state_machine_as_test(SharesMachine)
+
+
+def test_a_higher_limit_serves_those_who_wait_and_a_lower_one_takes_nothing_away() -> None:
+    shares = KeyedShares(1)
+    shares.take("a")
+    first, second = shares.wait("a"), shares.wait("a")
+    shares.limit(2)
+    assert (first.called, second.called) == (True, False)
+    shares.limit(1)
+    shares.give_back("a")
+    # Whose turn it was gets it, as long as somebody leaves.
+    assert second.called
+    shares.give_back("a")
+    assert not shares.take("a")
+    shares.give_back("a")
+    assert len(shares) == 0

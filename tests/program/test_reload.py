@@ -250,7 +250,7 @@ def test_sessions_that_are_denied_end_where_that_is_wanted(workers: int, tmp_pat
             with connection:
                 echoes(connection)
         until(lambda: sum(made.judged()) == 12)
-        until(lambda: made.server.output().count("end=\"reload: deny 127.0.0.1\"") == 6)
+        until(lambda: made.server.output().count('end="reload: deny 127.0.0.1"') == 6)
 
 
 def test_datagrams_are_judged_by_the_new_rules_where_that_is_wanted(

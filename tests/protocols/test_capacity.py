@@ -5,7 +5,9 @@ import socket
 from contextlib import suppress
 
 import pytest
+from twisted.internet.interfaces import IAddress, IListeningPort, IPushProducer
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from socks5d.model import Outcome
 from socks5d.parameters import Limits
@@ -141,3 +143,53 @@ def test_sessions_that_come_and_go_do_not_ebb() -> None:
     leave(capacity, MANY - 1)
     clock.pump([1] * 20)
     assert ebbs == []
+
+
+# Another limit.
+
+
+@implementer(IListeningPort, IPushProducer)
+class Port:
+    """
+    One that listens.
+
+    @ivar paused: whether nobody is accepted.
+    """
+
+    paused = False
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+
+    def stopProducing(self) -> None:
+        raise AssertionError("nobody stops it")
+
+    def startListening(self) -> None:
+        raise AssertionError("it listens already")
+
+    def stopListening(self) -> None:
+        raise AssertionError("nobody stops it")
+
+    def getHost(self) -> IAddress:
+        raise AssertionError("nobody asks")
+
+
+def test_a_lower_limit_stops_accepting_until_enough_have_ended() -> None:
+    clock, port = Clock(), Port()
+    capacity = Capacity(4, clock)
+    capacity.governs(port)
+    for _ in range(3):
+        assert capacity.enter()
+    capacity.adapt(2, Limits())
+    assert port.paused
+    assert not capacity.enter()
+    capacity.leave()
+    assert port.paused
+    capacity.leave()
+    assert not port.paused
+    assert capacity.enter()
+    capacity.adapt(3, Limits())
+    assert not port.paused

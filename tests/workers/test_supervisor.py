@@ -32,9 +32,11 @@ from socks5d.workers.assignment import (
     ASSIGNMENT,
     CHANNEL_IN,
     CHANNEL_OUT,
+    HANDOVER,
     LISTENERS,
     PORTS,
     Assignment,
+    Orders,
 )
 from socks5d.workers.channel import (
     Abandon,
@@ -42,13 +44,22 @@ from socks5d.workers.channel import (
     Commit,
     HangUp,
     Leaving,
+    NotPrepared,
     Part,
     Prepare,
     Ready,
     Serve,
     Take,
 )
-from socks5d.workers.supervisor import ATTEMPTS, GRACE, LONGEST_PAUSE, PAUSE, Supervisor
+from socks5d.workers.handover import take_over
+from socks5d.workers.supervisor import (
+    ATTEMPTS,
+    GRACE,
+    LONGEST_PAUSE,
+    PATIENCE,
+    PAUSE,
+    Supervisor,
+)
 from socks5d.workers.worker import Worker
 from tests.workers.conftest import Exits
 
@@ -56,7 +67,13 @@ LOOPBACK = ("tcp:0:interface=127.0.0.1",)
 
 
 class Process(Channel):
-    """A worker's process, in which a test is the worker."""
+    """
+    A worker's process, in which a test is the worker.
+
+    @ivar handed: its end of the way by which it gets sockets.
+    """
+
+    handed: socket.socket
 
     def __init__(self, worker: Worker, arguments: Sequence[str], files: dict[int, Any]) -> None:
         super().__init__()
@@ -180,6 +197,7 @@ class Parent(Clock):
                 os.fstat(descriptor)
         self.commands.append((executable, args, env))
         self.processes.append(Process(worker, args, dict(childFDs)))
+        self.processes[-1].handed = socket.socket(fileno=os.dup(childFDs[HANDOVER]))
 
     def callWhenRunning(self, call: Any) -> None:
         self._started.append(call)
@@ -808,3 +826,133 @@ def test_its_name_is_its_workers(monkeypatch: pytest.MonkeyPatch, parent: Parent
     running = Running(parent)
     assert Assignment.read(running[1].files[ASSIGNMENT]).name == "a name"
     running.supervisor._close_listeners()
+
+
+# Reload.
+
+
+class Changing:
+    """A parent whose settings a test changes."""
+
+    def __init__(self, parent: Parent) -> None:
+        self.settings = Settings(listen=LOOPBACK, workers=2)
+        self.items: Sequence[tuple[str, Item]] = [("workers", Item("--workers", "2"))]
+        self.parent = parent
+        self.supervisor = Supervisor(
+            self.settings, self.items, parent, None, lambda: (self.items, self.settings)
+        )
+        self.supervisor.privilegedStartService()
+        self.supervisor.startService()
+        parent.runs()
+        for process in parent.processes:
+            process.says(Ready)
+
+    def hang_up(self, **changes: Any) -> None:
+        self.settings = evolve(self.settings, **changes)
+        self.supervisor.hang_up()
+        self.carry()
+
+    def carry(self) -> None:
+        for _ in ("get ready", "go on"):
+            self.parent.carry()
+
+    def told(self) -> list[list[str]]:
+        return [process.told for process in self.parent.processes]
+
+
+@pytest.fixture
+def changing(parent: Parent) -> Iterator[Changing]:
+    made = Changing(parent)
+    yield made
+    made.supervisor._close_listeners()
+
+
+TWO = (*LOOPBACK, "tcp:0:interface=127.0.0.2")
+
+
+def test_all_are_ready_before_one_goes_on(changing: Changing) -> None:
+    changing.settings = evolve(changing.settings, listen=TWO)
+    changing.supervisor.hang_up()
+    first, second, third = changing.parent.processes
+    for process in (first, second):
+        process.carry()
+    assert changing.told() == [["prepare"], ["prepare"], []]
+    changing.carry()
+    assert changing.told() == 3 * [["prepare", "commit"]]
+    orders = Orders.decode(third.orders)
+    assert (orders.sockets, orders.items) == ([0, 2], changing.items)
+    assert [len(each) for each in take_over(third.handed, [0, 2])] == [0, 2]
+
+
+def test_one_that_cannot_be_handed_sockets_is_ended(changing: Changing) -> None:
+    changing.parent.processes[0].handed.close()
+    changing.hang_up(listen=TWO)
+    assert changing.parent.processes[0].signals == ["KILL"]
+    assert changing.told()[1:] == 2 * [["prepare", "abandon"]]
+    assert len(changing.supervisor._listeners) == 1
+
+
+def test_one_that_is_not_ready_keeps_all_as_they_are(
+    changing: Changing, logs: Sequence[LogEvent]
+) -> None:
+    changing.parent.processes[1].trouble = NotPrepared("one\ntwo")
+    before = list(changing.supervisor._listeners)
+    changing.hang_up(listen=TWO)
+    assert changing.told() == 3 * [["prepare", "abandon"]]
+    assert changing.supervisor._listeners == before
+    said = [event["problem"] for event in logs if "not reloaded" in event.get("log_format", "")]
+    assert said == ["worker 2: one", "worker 2: two"]
+    changing.parent.processes[1].trouble = None
+    changing.hang_up()
+    assert changing.told() == 3 * [["prepare", "abandon", "prepare", "commit"]]
+
+
+def test_one_that_does_not_answer_is_not_waited_for_long(changing: Changing) -> None:
+    changing.settings = evolve(changing.settings, listen=TWO)
+    changing.supervisor.hang_up()
+    for process in changing.parent.processes[:2]:
+        process.carry()
+    changing.parent.advance(PATIENCE)
+    changing.carry()
+    assert changing.told()[:2] == 2 * [["prepare", "abandon"]]
+    assert len(changing.supervisor._listeners) == 1
+
+
+def test_one_that_ends_is_not_asked_and_another_gets_the_new(changing: Changing) -> None:
+    changing.settings = evolve(changing.settings, listen=TWO)
+    changing.supervisor.hang_up()
+    changing.parent.processes[0].ends()
+    changing.parent.advance(PAUSE)
+    # Not by what is about to change.
+    assert len(changing.parent.processes) == 3
+    changing.carry()
+    assert changing.told()[1:3] == 2 * [["prepare", "commit"]]
+    newest = changing.parent.processes[3]
+    assert len(Assignment.read(newest.files[ASSIGNMENT]).listeners) == 2
+
+
+def test_a_sighup_in_the_middle_of_one_makes_one_more(changing: Changing) -> None:
+    changing.supervisor.hang_up()
+    changing.supervisor.hang_up()
+    changing.supervisor.hang_up()
+    for _ in range(4):
+        changing.parent.carry()
+    assert changing.told() == 3 * [["prepare", "commit", "prepare", "commit"]]
+
+
+def test_what_the_parent_counts_goes_by_the_new_limits(changing: Changing) -> None:
+    tally = changing.supervisor._tally
+    assert tally.take(1, "client sessions", "a")
+    changing.hang_up(limits=Limits(client_sessions=1, session_rate=1, session_burst=1))
+    # The one before was without a limit, and nobody counted it in earnest.
+    assert not tally.take(1, "client sessions", "a")
+    assert [tally.take(1, "starts", "a") for _ in range(2)] == [True, False]
+    changing.hang_up(limits=Limits())
+    assert [tally.take(1, "client sessions", "a") for _ in range(3)] == 3 * [True]
+    assert [tally.take(1, "starts", "a") for _ in range(3)] == 3 * [True]
+
+
+def test_a_listener_that_goes_is_closed(changing: Changing) -> None:
+    (held,) = changing.supervisor._listeners
+    changing.hang_up(listen=("tcp:0:interface=127.0.0.2",))
+    assert all(each.fileno() == -1 for each in held.sockets)
