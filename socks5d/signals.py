@@ -48,6 +48,8 @@ def _exit_with_failure() -> None:
 
 def on_hang_up(reactor: Any, call: Callable[[], None]) -> None:
     """
+    One that was blocked until now counts.
+
     @param call: is called by the reactor after each SIGHUP.
     """
 
@@ -55,3 +57,4 @@ def on_hang_up(reactor: Any, call: Callable[[], None]) -> None:
         reactor.callFromThread(call)
 
     signal.signal(signal.SIGHUP, hang_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})

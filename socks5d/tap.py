@@ -141,7 +141,8 @@ class Options(usage.Options, AuthOptionMixin):
         except ConfigError as error:
             raise failure(*error.problems) from None
         except usage.UsageError as error:
-            raise failure(error) from None
+            text = str(error)
+            raise failure(text if "--help" in text else f"{text}; see --help") from None
 
     def _all(self, files: Iterable[Iterable[tuple[str, Item]]]) -> Sequence[tuple[str, Item]]:
         return (*(item for items in files for item in items), *self._items)
@@ -191,7 +192,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     settings = options.settings
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    # Until there is what deals with them: neither is to end what has just begun.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
     reactor.callWhenRunning(end_in_order, reactor)
     # Loads what the resolver needs while there is still a root directory to load it from.
     with suppress(OSError):

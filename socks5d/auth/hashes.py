@@ -94,11 +94,14 @@ def parse_hash(text: bytes, *, plain: bool = False) -> Hash:
         if text.startswith(prefix):
             raise HashError(f"{name} is too weak; {REMEDY}")
     if not text:
-        raise HashError("there is nothing behind the name")
+        raise HashError(f"there is no hash after the name and its colon; {REMEDY}")
     if text.startswith((b"$", b"{")):
         raise HashError(f"its hash is of no kind that is known here; {REMEDY}")
     if not plain:
-        raise HashError(f"it has no hash that is known here, or plain text; {REMEDY}")
+        raise HashError(
+            f"it has no hash that is known here, or a password in plain text, which takes "
+            f"plain=yes; {REMEDY}"
+        )
     if len(text) > LONGEST or b"\0" in text:
         raise HashError(f"its password has a NUL, or more than {LONGEST} octets")
     return Hash(text, _same)

@@ -78,7 +78,9 @@ def test_plain_text_is_taken_where_it_is_let_in(password: bytes) -> None:
     assert made.check(password)
     assert not made.check(password + b"x")
     assert not made.check(password[:-1])
-    with pytest.raises(HashError, match="plain text; make a better one with: htpasswd -B"):
+    with pytest.raises(
+        HashError, match="plain text, which takes plain=yes; make a better one with: htpasswd -B"
+    ):
         parse_hash(password)
 
 
@@ -119,7 +121,7 @@ def test_every_password_costs_one_hash(password: bytes, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (b"", "nothing behind the name"),
+        (b"", "no hash after the name"),
         (b"$apr1$saltsalt$0123456789abcdefghijkl", "too weak; make a better one with: htpasswd -B"),
         (b"{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "SHA-1"),
         (b"$1$saltsalt$0123456789abcdefghijkl", "MD5"),

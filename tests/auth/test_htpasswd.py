@@ -143,7 +143,7 @@ def test_plain_text_only_where_it_is_asked_for(path: Path) -> None:
     ("line", "why"),
     [
         ("hunter2", "has no colon"),
-        ("carol:", "nothing behind the name"),
+        ("carol:", "no hash after the name"),
         (f":{hashed('x')}", "name is no printable text"),
         ("carol:hunter2", "plain text"),
         ("carol:$apr1$hunter2$hunter2", "too weak"),

@@ -5,7 +5,6 @@ a poller, and as where there is none.
 
 import errno
 import os
-import select
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +31,7 @@ from socks5d.net.datagram import BATCH, ROOM, SHARE
 from socks5d.net.poller import TURNS
 from tests.support.lanes import lane
 from tests.support.running import PATIENCE, Address, in_reactor, reactor
+from tests.support.waiting import readable
 
 __all__ = ["lane"]
 
@@ -112,8 +112,8 @@ class Turning(MemoryReactorClock):
 
     def poll(self) -> None:
         """The other half: who has something to read is told so."""
-        readable, _, _ = select.select(self.getReaders(), [], [], 0)
-        for each in readable:
+        ready = readable(self.getReaders(), 0)
+        for each in ready:
             each.doRead()
 
     def turn(self) -> None:

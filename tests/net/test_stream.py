@@ -60,6 +60,7 @@ from socks5d.net.stream import FULL, ROUNDS, StreamSocket
 from tests.support.lanes import lane
 from tests.support.origins import closed_port, receive_all, receive_exactly, reset, unanswering
 from tests.support.running import PATIENCE, Address, in_reactor, reactor
+from tests.support.waiting import readable
 
 __all__ = ["lane"]
 
@@ -1347,8 +1348,8 @@ class Turning(MemoryReactorClock):
 
     def poll(self) -> None:
         """The other half: who has something to read is told so."""
-        readable, _, _ = select.select(self.getReaders(), [], [], 0)
-        for each in readable:
+        ready = readable(self.getReaders(), 0)
+        for each in ready:
             each.doRead()
 
     def turn(self) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from tests.support.client import connect5, destination, greet, request5
 from tests.support.origins import echo, origin, receive_exactly
 from tests.support.running import PATIENCE, Address
 from tests.support.twistd import TWISTD, Twistd
+from tests.support.waiting import readable
 
 #: twistd's own options for a process in the foreground.
 FOREGROUND = ("-n", "--pidfile=")
@@ -74,7 +74,7 @@ def until_gone() -> Iterator[int]:
             yield writing
         finally:
             os.close(writing)
-        assert select.select([end], [], [], PATIENCE)[0], "a process does not end"
+        assert readable([end], PATIENCE), "a process does not end"
         assert end.read() == b""
 
 

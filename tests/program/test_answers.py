@@ -62,7 +62,10 @@ def test_all_that_is_wrong_is_told(file: str, tmp_path: Path) -> None:
 
 def test_options_go_before_files(file: str) -> None:
     done = run("check", file, "--deny", "*")
-    assert (done.returncode, done.stderr) == (1, "socks5d: --deny: options go before files\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "socks5d: --deny: options go before files; see --help\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,7 @@ def test_a_name_is_looked_up(file: str) -> None:
     [
         ((), "--via: say by which listener: "),
         (("--via", "guests"), "give one of --connect, --bind and --udp"),
-        (("--nonsense",), "option --nonsense not recognized"),
+        (("--nonsense",), "option --nonsense not recognized; see --help"),
         (("--config", "/no/such.toml"), "/no/such.toml: cannot be read: No such file"),
         (("--deny", "a..b"), "--deny: 'a..b' is no address and no name"),
         (("surplus",), "unexpected argument 'surplus'"),

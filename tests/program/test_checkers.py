@@ -214,8 +214,16 @@ def test_a_file_that_changes_while_it_serves(workers: str, tmp_path: Path) -> No
     [
         (("-m",), 1, r"MD5 \($apr1$\) is too weak; make a better one with: htpasswd -B FILE NAME"),
         (("-s",), 1, "SHA-1 ({SHA}) is too weak; make a better one with: htpasswd -B FILE NAME"),
-        (("-d",), 1, "it has no hash that is known here, or plain text"),
-        (("-p",), 1, "it has no hash that is known here, or plain text"),
+        (
+            ("-d",),
+            1,
+            "it has no hash that is known here, or a password in plain text, which takes plain=yes",
+        ),
+        (
+            ("-p",),
+            1,
+            "it has no hash that is known here, or a password in plain text, which takes plain=yes",
+        ),
     ],
 )
 def test_a_wrong_line_at_the_start_is_told(

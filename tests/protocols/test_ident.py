@@ -51,6 +51,7 @@ from tests.support.running import (
     reactor,
 )
 from tests.support.running import Address as SocketAddress
+from tests.support.waiting import readable
 
 OLD, NEW = "4", "5"
 
@@ -522,7 +523,7 @@ def half_an_answer(connection: socket.socket, *ports: int) -> None:
 
 def drips(connection: socket.socket, *_: int) -> None:
     """Octets that keep coming buy no time."""
-    while not select.select([connection], [], [], 0.005)[0]:
+    while not readable([connection], 0.005):
         connection.sendall(b" ")
 
 

@@ -2,7 +2,6 @@
 
 import os
 import random
-import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from tests.support import client
 from tests.support.origins import origin
 from tests.support.running import Address
 from tests.support.twistd import twistd
+from tests.support.waiting import writable
 
 MEGABYTE = 1_000_000
 BLOCK = 8 * MEGABYTE
@@ -51,9 +51,9 @@ def send(connection: socket.socket, block: Path, size: int, stalled: threading.E
 
 
 def wait_writable(connection: socket.socket, stalled: threading.Event) -> None:
-    if not select.select([], [connection], [], 0.5)[1]:
+    if not writable([connection], 0.5):
         stalled.set()
-        assert select.select([], [connection], [], 300)[1]
+        assert writable([connection], 300)
 
 
 def check(connection: socket.socket, content: bytes, size: int) -> None:

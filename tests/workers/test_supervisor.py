@@ -228,8 +228,12 @@ class Parent(Clock):
 
 
 @pytest.fixture
-def parent() -> Parent:
-    return Parent()
+def parent() -> Iterator[Parent]:
+    made = Parent()
+    yield made
+    for process in made.processes:
+        process.handed.close()
+        process.worker.handover.close()
 
 
 def made(

@@ -113,7 +113,10 @@ class Parent:
 
 @pytest.fixture
 def parent() -> Iterator[Parent]:
-    yield Parent()
+    made = Parent()
+    yield made
+    made.handed.close()
+    made.worker.handover.close()
 
 
 def test_it_has_its_processs_number_and_knows_since_when_it_is_there(parent: Parent) -> None:
