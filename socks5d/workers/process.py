@@ -294,7 +294,11 @@ def main(arguments: Sequence[str]) -> None:
     globalLogBeginner.beginLoggingTo([log])
     count_from(number * SESSIONS + 1)
     reactor.callWhenRunning(end_in_order, reactor)
-    WorkerProcess(reactor, assignment, row)
+    try:
+        WorkerProcess(reactor, assignment, row)
+    except ConfigError as error:
+        # What the first process read may have changed since.  It tells, and tries again.
+        raise SystemExit("\n".join(f"socks5d: {each}" for each in error.problems)) from None
     settle()
     reactor.run()
 

@@ -507,3 +507,16 @@ def test_signals_that_come_together_are_not_lost(workers: int, tmp_path: Path) -
         os.kill(made.server.process.pid, signal.SIGHUP)
         until(lambda: reply(made.server.address(), where) == socks5.NOT_ALLOWED)
         assert all(each.startswith("reloaded: ") for each in made.outcomes())
+
+
+def test_a_worker_that_cannot_begin_says_why_in_a_line_and_is_tried_again(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text("ann:secret\n")
+    with reloading(tmp_path, 2, f"auth = 'file:{users}'\n") as made:
+        processes = Workers(made.server, 2)
+        users.rename(tmp_path / "elsewhere")
+        os.kill(min(processes.serving().values()), signal.SIGKILL)
+        made.server.wait_for(r"socks5d: .*auth.*: 'file': '\S+users' cannot be read: No such file")
+        (tmp_path / "elsewhere").rename(users)
+        processes.all_serve()
+        assert "Traceback" not in made.server.output()
