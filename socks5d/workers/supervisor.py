@@ -352,6 +352,8 @@ class Supervisor(Service):
                 ),
                 [one.fileno() for each in new for one in each.sockets],
             )
+            if not self.running:
+                raise ConfigError("the service has stopped")
             # The parent is the first: it grants what workers ask for by either settings.
             self._commit(items, settings, change, listeners)
             await DeferredList([each.commit(PATIENCE) for each in ready])

@@ -960,3 +960,12 @@ def test_a_listener_that_goes_is_closed(changing: Changing) -> None:
     (held,) = changing.supervisor._listeners
     changing.hang_up(listen=("tcp:0:interface=127.0.0.2",))
     assert all(each.fileno() == -1 for each in held.sockets)
+
+
+def test_one_that_is_stopped_meanwhile_changes_nothing(changing: Changing) -> None:
+    changing.settings = evolve(changing.settings, listen=TWO)
+    changing.supervisor.hang_up()
+    changing.supervisor.stopService()
+    changing.carry()
+    assert changing.supervisor._listeners == []
+    assert not any("commit" in told for told in changing.told())
