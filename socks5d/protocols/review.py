@@ -93,6 +93,9 @@ class Review:
             await _still_permitted(session, factory)
         except Refusal as refusal:
             return _end(connection, refusal.rule)
+        if factory.server is not server:
+            # Others hold already, and it waits for those.
+            return False
         session.server = server
         if isinstance(carrier, Association):
             carrier.forget_verdicts()

@@ -417,9 +417,13 @@ class Association:
     # The control connection, and the end.
 
     def forget_verdicts(self) -> None:
-        """Ask anew about every destination, and everybody who sends: other rules hold now."""
+        """
+        Ask anew about every destination, and everybody who sends: other rules hold now.  Whom
+        the client has sent to may answer again once it has sent there under those.
+        """
         for verdicts in (self._addresses, self._names, self._callers):
             verdicts.close()
+        self._peers.clear()
 
     def client_data(self, data: bytes) -> None:
         """What comes on the control connection means nothing."""

@@ -18,7 +18,7 @@ from tests.program.certificates import make_certificate
 from tests.program.launching import address_of, echoes
 from tests.program.test_workers import Workers, until
 from tests.support.client import connect4, connect5, dial
-from tests.support.datagrams import Associated, echoing, until_taken
+from tests.support.datagrams import Associated, echoing, udp_socket, until_taken
 from tests.support.origins import echo, origin, receive_all
 from tests.support.running import PATIENCE, Address
 from tests.support.twistd import Twistd, twistd
@@ -270,6 +270,24 @@ def test_datagrams_are_judged_by_the_new_rules_where_that_is_wanted(
         made.becomes(f"{PERMIT}reload_ends_denied = true\n")
         until(lambda: sum(made.judged()) == 2)
         assert client.ask(*where, b"three") == b"three"
+
+
+def test_who_is_denied_by_the_new_rules_can_answer_no_more(tmp_path: Path) -> None:
+    with (
+        reloading(tmp_path, 1, PERMIT) as made,
+        echoing() as where,
+        udp_socket() as peer,
+        Associated(made.server.address()) as client,
+    ):
+        client.send(*peer.getsockname(), b"hello")
+        _, relay = peer.recvfrom(16)
+        made.becomes(f"{DENY}reload_ends_denied = true\n")
+        until(lambda: sum(made.judged()) == 1)
+        peer.sendto(b"denied", relay)
+        until_taken(relay)
+        made.becomes(f"{PERMIT}reload_ends_denied = true\n")
+        until(lambda: sum(made.judged()) == 2)
+        assert client.ask(*where, b"permitted") == b"permitted"
 
 
 def test_who_was_let_in_under_rules_that_hold_no_more_is_judged_by_the_new(
