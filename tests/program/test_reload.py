@@ -279,7 +279,8 @@ def test_who_is_denied_by_the_new_rules_can_answer_no_more(tmp_path: Path) -> No
         udp_socket() as peer,
         Associated(made.server.address()) as client,
     ):
-        client.send(*peer.getsockname(), b"hello")
+        host, port = peer.getsockname()
+        client.send(host, port, b"hello")
         _, relay = peer.recvfrom(16)
         made.becomes(f"{DENY}reload_ends_denied = true\n")
         until(lambda: sum(made.judged()) == 1)
