@@ -81,6 +81,7 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
         own=tuple(each for each in own if each is not None), **serving(common), **of_server
     )
     _check_rules(settings, given, tables, problems)
+    _check_identities(settings, given, problems)
     problems.complain()
     return settings
 
@@ -159,6 +160,22 @@ def _check_rules(
                 if not any(NamePatterns([pattern]).match(name) for name in names):
                     problem = f"{pattern!r} is no listener; {suggestion(pattern, names)}"
                     problems.keep(rule.wrong("listener", problem))
+
+
+def _check_identities(settings: Settings, given: Given, problems: Problems) -> None:
+    """A limit of identities is a mistake where there are none."""
+    if any(each.identifies for each in settings.listeners):
+        return
+    for table, keys in (("limits", ("identity_sessions", "identity_rate")), ("quota", ("octets",))):
+        if table not in given.values:
+            continue
+        for key in keys:
+            if given.values[table].values.get(key):
+                problem = (
+                    "limits nobody, as nobody authenticates; set auth, gssapi, userid or "
+                    "ident = 'require', or leave it out"
+                )
+                problems.keep(given.values[table].wrong(key, problem))
 
 
 def _asks_ident(settings: Settings, table: Given) -> bool:

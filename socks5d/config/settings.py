@@ -73,6 +73,14 @@ class Serving:
     socks5: bool = True
     timeouts: Timeouts = field(factory=Timeouts)
 
+    @property
+    def identifies(self) -> bool:
+        """Whether anybody may come to be known by a name."""
+        return (
+            bool(self.checkers or self.authenticators or self.gssapi or self.userids)
+            or self.ident is IdentMode.REQUIRE
+        )
+
 
 @frozen(slots=True, kw_only=True)
 class Listener(Serving):

@@ -17,6 +17,8 @@ from socks5d.wire.address import IPAddress, address_text
 #: Bits of an address of each family.
 IPV4_BITS = 32
 IPV6_BITS = 128
+#: Sources of names that a client, or its host, says of itself.
+_SAID = ("userid:", "ident:")
 
 
 @frozen(slots=True)
@@ -66,3 +68,11 @@ def identity_key(identity: Identity) -> str | None:
     # It was cut, and is told apart from others that begin so.
     whole = f"{len(identity.source)}:{identity.source}:{identity.name}"
     return f"{key}#{sha256(whole.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def is_proven(key: str) -> bool:
+    """
+    @param key: as L{identity_key} gives it.
+    @return: whether somebody has vouched for the name who is not its owner.
+    """
+    return not key.startswith(_SAID)

@@ -8,6 +8,9 @@ each way) and what is left of a lease when a period ends.  While others of its s
 leases it may have to do without those: each holds at most L{LARGEST} octets, and no more than a
 64th of what there was left, or L{SMALLEST}.
 
+Names that nobody proved cost their owners nothing: of those there is an account for
+L{UNPROVEN} in a period, and for no more.
+
 What was used is stored every L{INTERVAL} seconds; a crash loses what was used since.  A worker
 that dies takes its leases along: they count as used.
 """
@@ -23,6 +26,7 @@ from twisted.python.failure import Failure
 
 from socks5d.bounded import Complaints, bounded
 from socks5d.interfaces import IQuotaStore
+from socks5d.limits.keys import is_proven
 from socks5d.limits.lease import Lease
 from socks5d.limits.periods import Period, period_at
 from socks5d.parameters import QuotaParameters
@@ -34,6 +38,8 @@ PATIENCE: Final = 8.0
 #: Octets of one lease.
 SMALLEST: Final = 1 << 16
 LARGEST: Final = 1 << 22
+#: Accounts of names that nobody proved, in one period.
+UNPROVEN: Final = 10_000
 
 
 class _Account:
@@ -80,6 +86,8 @@ class QuotaBook:
         self._wall = wall
         self._period = period_at(parameters.period, wall())
         self._accounts: dict[str, _Account] = {}
+        #: The keys of those that nobody proved, which had a lease in this period.
+        self._unproven: set[str] = set()
         #: What is not stored yet.
         self._unsaved: dict[Period, dict[str, int]] = {}
         self._saving: Deferred[None] | None = None
@@ -111,6 +119,11 @@ class QuotaBook:
         now = self._wall()
         if now >= self._period.ends:
             self._period = period_at(self._kind, now)
+            self._unproven.clear()
+        if not self._has_place(key):
+            rule = f"limit: {UNPROVEN} names that nobody proved a {self._kind.value}"
+            self._over(rule)
+            return Lease(0, -1.0, rule)
         account = self._accounts.get(key)
         if account is None or account.period is not self._period:
             self._accounts[key] = account = _Account(self._period)
@@ -128,6 +141,14 @@ class QuotaBook:
         if account is not None and account.used is not None:
             account.used -= octets
             account.touched = True
+
+    def _has_place(self, key: str) -> bool:
+        if is_proven(key) or key in self._unproven:
+            return True
+        if len(self._unproven) >= UNPROVEN:
+            return False
+        self._unproven.add(key)
+        return True
 
     def _look_up(self, key: str, account: _Account) -> None:
         def found(used: int) -> None:

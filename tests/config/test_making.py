@@ -567,3 +567,24 @@ def test_options_of_gssapi_add_to_the_table(tmp_path: Path) -> None:
     assert made.gssapi == GSSAPIParameters(service="rcmd@here", nec=True, least=least)
     assert make_settings(options[1:]).gssapi == GSSAPIParameters(service="rcmd", nec=True)
     assert make_settings([]).gssapi is None
+
+
+IDENTITIES = "nobody authenticates; set auth, gssapi, userid or ident = 'require', or leave it out"
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [("limits", "identity_sessions"), ("limits", "identity_rate"), ("quota", "octets")],
+)
+def test_a_limit_of_identities_needs_some(tmp_path: Path, table: str, key: str) -> None:
+    text = f"[{table}]\n{key} = 1\n"
+    with pytest.raises(ConfigError) as caught:
+        settings(tmp_path, text)
+    assert caught.value.problems == (
+        f"{tmp_path}/socks5d.toml:2: {table}.{key}: limits nobody, as {IDENTITIES}",
+    )
+    assert settings(tmp_path, f"[{table}]\n{key} = 0\n")
+    for more in ("userid = 'ops-*'\n", "ident = 'require'\n", "[gssapi]\n"):
+        assert settings(tmp_path, more + text)
+    own = "[[listener]]\nendpoint = 'tcp:1:interface=127.0.0.1'\nuserid = 'ann'\n"
+    assert settings(tmp_path, text + own)

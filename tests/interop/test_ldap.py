@@ -35,8 +35,8 @@ def by_search(server: str, directory: Slapd, more: str = "") -> str:
 
 
 @contextmanager
-def proxy(argument: str) -> Iterator[Twistd]:
-    with twistd(*LOOPBACK, "--auth", f"ldap:{argument}") as server:
+def proxy(argument: str, *options: str) -> Iterator[Twistd]:
+    with twistd(*LOOPBACK, "--auth", f"ldap:{argument}", *options) as server:
         yield server
         assert server.stop() == 0, server.output()
         assert "Traceback" not in server.output()
@@ -75,9 +75,11 @@ def argument(
     return request.param, by_search(server, directory, more)
 
 
-def test_who_is_let_in_and_who_is_not(argument: tuple[str, str]) -> None:
+def test_who_is_let_in_and_who_is_not(argument: tuple[str, str], tmp_path: Path) -> None:
     way, text = argument
-    with proxy(text) as server:
+    # Every one is to be asked about, however many have failed.
+    (tmp_path / "socks5d.toml").write_text("limits.failures = 100\n")
+    with proxy(text, "--config", str(tmp_path / "socks5d.toml")) as server:
         assert status(server, "ann") == ACCEPTED
         assert status(server, "ann", "wrong") == REFUSED
         assert status(server, "ann", "") == REFUSED
@@ -106,6 +108,7 @@ def test_who_is_let_in_and_who_is_not(argument: tuple[str, str]) -> None:
         assert status(server, *NON_ASCII) == non_ascii
         assert status(server, NON_ASCII[0], NON_ASCII[1] + "x") == REFUSED
         assert status(server, "ann") == ACCEPTED
+        assert "not checked" not in server.output()
 
 
 def test_the_other_ways_to_write_a_name_give_the_same_identity(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socks5d.escape import LIMIT
-from socks5d.limits.keys import Prefixes, identity_key
+from socks5d.limits.keys import Prefixes, identity_key, is_proven
 from socks5d.model import ANONYMOUS, Identity
 
 
@@ -45,6 +45,16 @@ def test_nobody_in_particular_is_nobody() -> None:
 def test_a_name_that_is_not_proven_is_not_the_proven_one() -> None:
     keys = {identity_key(Identity("ann", source)) for source in ("password", "userid", "ident")}
     assert keys == {"password:ann", "userid:ann", "ident:ann"}
+
+
+@pytest.mark.parametrize(
+    ("source", "proven"),
+    [("password", True), ("gssapi", True), ("badge", True), ("userid", False), ("ident", False)],
+)
+def test_only_somebody_else_can_prove_a_name(source: str, proven: bool) -> None:
+    key = identity_key(Identity("ident:userid", source))
+    assert key is not None
+    assert is_proven(key) is proven
 
 
 NAMES = st.text(st.characters() | st.characters(categories=["Cs"]), max_size=2 * LIMIT)

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from socks5d.interfaces import IQuotaStore
 from socks5d.limits.lease import Lease, LeasedFlow
 from socks5d.limits.pace import Pace
-from socks5d.limits.quota import INTERVAL, LARGEST, PATIENCE, SMALLEST, QuotaBook
+from socks5d.limits.quota import INTERVAL, LARGEST, PATIENCE, SMALLEST, UNPROVEN, QuotaBook
 from socks5d.limits.store import MemoryStore
 from socks5d.parameters import QuotaParameters
 from tests.limits.test_flow import Mover
@@ -331,3 +331,20 @@ class Books(RuleBasedStateMachine):
 
 
 TestBooks = Books.TestCase
+
+
+def test_names_that_nobody_proved_have_so_many_accounts_and_no_more() -> None:
+    scene = Scene(100)
+    for number in range(UNPROVEN):
+        assert scene.lease(f"{('userid', 'ident')[number % 2]}:{number}").octets == 100
+    for key in ("userid:another", "ident:another"):
+        lease = scene.lease(key)
+        assert (lease.octets, lease.seconds) == (0, -1.0)
+        assert lease.rule == f"limit: {UNPROVEN} names that nobody proved a day"
+    assert scene.told == [lease.rule] * 2
+    # Who has proven a name has its quota, and who has an account has what is left of that.
+    assert scene.lease("password:ann").octets == 100
+    scene.book.give_back("userid:0", 40)
+    assert scene.lease("userid:0").octets == 40
+    scene.clock.advance(DAY)
+    assert scene.lease("userid:another").octets == 100

@@ -235,6 +235,7 @@ def test_the_sessions_of_an_identity_share_a_rate(
 
 
 QUOTA = "[quota]\noctets = 300000\n"
+WITH_NAMES = "userid = ['ann']\n"
 OVER = "limit: 300000 octets a day of password:ann"
 
 
@@ -318,7 +319,7 @@ def test_a_server_that_is_killed_forgets_no_more_than_seconds(
 def test_a_file_that_is_no_database_ends_the_start(tmp_path: Path, count: int) -> None:
     (tmp_path / "socks5d-quota.sqlite3").write_text("dear diary, " * 100)
     config = tmp_path / "socks5d.toml"
-    config.write_text(QUOTA)
+    config.write_text(WITH_NAMES + QUOTA)
     done = run_twistd(*ON_LOOPBACK, "--config", str(config), "--workers", str(count), cwd=tmp_path)
     assert done.returncode == 1
     (line,) = [line for line in done.stdout.splitlines() if "quota.file" in line]
@@ -328,7 +329,7 @@ def test_a_file_that_is_no_database_ends_the_start(tmp_path: Path, count: int) -
 
 def test_a_folder_that_is_not_there_is_found_before(tmp_path: Path) -> None:
     config = tmp_path / "socks5d.toml"
-    config.write_text(QUOTA + 'file = "nowhere/quota"\n')
+    config.write_text(WITH_NAMES + QUOTA + 'file = "nowhere/quota"\n')
     line = one_line(run_twistd(*ON_LOOPBACK, "--config", str(config)))
     assert line == "socks5d: quota.file: nowhere/quota: there is no such folder"
 
