@@ -8,40 +8,25 @@ one takes its slot at once, and another is started to be the spare.
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import ConnectionDone, ProcessDone, ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from socks5d.bounded import bounded
-from socks5d.config import Listener, Settings
-from socks5d.limits.excess import Excesses
-from socks5d.limits.lease import ILessor, Reservoirs
-from socks5d.limits.limiter import (
-    QUOTA,
-    RATE_DOWN,
-    RATE_UP,
-    at_once,
-    words,
-)
-from socks5d.limits.quota import QuotaBook
-from socks5d.limits.starts import Starts
-from socks5d.listening import cannot_start, complain, keep_quotas, kept, still_accepted
-from socks5d.net.addresses import socket_address
+from socks5d.config import Settings
+from socks5d.listening import cannot_start, complain, keep_quotas
 from socks5d.net.ours import ROW
-from socks5d.parameters import Limits
 from socks5d.policy import make_quotas
 from socks5d.reloading import Read, Reloads, summary
 from socks5d.service import Change, SOCKSService
 from socks5d.sessionlog import AccessLog
 from socks5d.signals import fail_in_order
-from socks5d.values import ConfigError, Item, Problems
+from socks5d.values import ConfigError, Item
 from socks5d.workers.assignment import (
     ACCESS_LOG,
     ASSIGNMENT,
@@ -55,7 +40,9 @@ from socks5d.workers.assignment import (
     Orders,
     nameless_file,
 )
+from socks5d.workers.counting import counting
 from socks5d.workers.held import HeldListener, hold
+from socks5d.workers.rollout import PATIENCE, held_for, ready_for, release
 from socks5d.workers.tally import Tally
 from socks5d.workers.worker import IN_ORDER, Worker
 
@@ -65,10 +52,6 @@ PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 60.0
 #: Such times in a row, after which there is no sense in more where nobody serves.
 ATTEMPTS: Final = 5
-#: What a worker gets to get ready for other settings, in seconds.
-PATIENCE: Final = 30.0
-#: How what was asked of a worker fails when that has ended.
-GONE: Final = (ConnectionDone, ProcessDone, ProcessTerminated)
 #: What a worker gets to end, beyond what its sessions get, in seconds.
 GRACE: Final = 5.0
 
@@ -107,7 +90,7 @@ class Supervisor(Service):
         self._reactor = reactor
         self._access_log = access_log
         self._quotas = make_quotas(settings.quota, reactor)
-        self._tally = Tally(*_counting(settings.limits, self._quotas, reactor, self._log))
+        self._tally = Tally(*counting(settings.limits, self._quotas, reactor))
         self._listeners: list[HeldListener] = []
         self._count = 0
         self._useless = self._last_useless = 0
@@ -341,16 +324,18 @@ class Supervisor(Service):
         change = await self._model.prepare(settings)
         if not self.running:
             raise ConfigError("the service has stopped")
-        listeners = self._held_for(settings)
+        listeners = held_for(settings, self._settings, self._listeners, self._reactor)
         new = [each for each in listeners if each not in self._listeners]
         self._reloading = True
         try:
-            ready = await self._ready_for(
+            ready = await ready_for(
+                self.workers,
                 Orders(
                     items=items,
                     sockets=[len(each.sockets) if each in new else 0 for each in listeners],
                 ),
                 [one.fileno() for each in new for one in each.sockets],
+                self._reactor,
             )
             if not self.running:
                 raise ConfigError("the service has stopped")
@@ -358,72 +343,12 @@ class Supervisor(Service):
             self._commit(items, settings, change, listeners)
             await DeferredList([each.commit(PATIENCE) for each in ready])
         except BaseException:
-            self._release(new)
+            release(new)
             raise
         finally:
             self._reloading = False
             self._fill()
         return summary(len(change.stay), len(change.new), len(change.gone))
-
-    def _held_for(self, settings: Settings) -> list[HeldListener]:
-        """
-        @return: all listeners that there will be.
-        @raise ConfigError: for one that cannot listen, or would be an open proxy.
-        """
-        after = settings.listeners
-        before = [each.endpoint for each in self._settings.listeners]
-        problems, new = Problems(), list[HeldListener]()
-        listeners: list[HeldListener | None] = []
-        for place, listener in zip(
-            kept(before, [each.endpoint for each in after]), after, strict=True
-        ):
-            if place is None:
-                held = problems.within(self._hold, listener)
-                new += [held] if held is not None else []
-            else:
-                held = self._listeners[place]
-                problems.within(still_accepted, listener, socket_address(held.getHost()))
-            listeners.append(held)
-        try:
-            problems.complain()
-        except ConfigError:
-            self._release(new)
-            raise
-        return [each for each in listeners if each is not None]
-
-    def _hold(self, listener: Listener) -> HeldListener:
-        try:
-            return hold(listener, self._reactor, self._settings.workers)
-        except Exception as error:  # noqa: BLE001 (endpoint plugins raise what they like)
-            raise ConfigError(f"listen {listener.endpoint!r}: {error}") from None
-
-    async def _ready_for(self, orders: Orders, sockets: Sequence[int]) -> list[Worker]:
-        """
-        @param sockets: the descriptors of those that no worker has.
-        @return: the workers that are ready, which are all that have not gone.
-        @raise ConfigError: when one is not.
-        """
-        workers = [each for each in self.workers.values() if not each.left]
-        asked = [
-            bounded(self._reactor, PATIENCE, each.prepare(orders, sockets)) for each in workers
-        ]
-        answers = await DeferredList(asked, consumeErrors=True)
-        staying = [
-            (worker, answer)
-            for worker, (ready, answer) in zip(workers, answers, strict=True)
-            if worker.number in self.workers and (ready or not answer.check(*GONE))
-        ]
-        for worker, answer in staying:
-            if isinstance(answer, Failure):
-                for each, _ in staying:
-                    each.abandon()
-                raise ConfigError(
-                    *(
-                        f"worker {worker.number}: {line}"
-                        for line in answer.getErrorMessage().split("\n")
-                    )
-                )
-        return [worker for worker, _ in staying]
 
     def _commit(
         self,
@@ -434,20 +359,14 @@ class Supervisor(Service):
     ) -> None:
         self._model.commit(change)
         if settings.limits != self._settings.limits:
-            self._tally.renew(*_counting(settings.limits, self._quotas, self._reactor, self._log))
+            self._tally.renew(*counting(settings.limits, self._quotas, self._reactor))
         if self._quotas is not None:
             self._quotas.limit(settings.quota.octets)
         before, self._listeners = self._listeners, listeners
         self._items, self._settings = items, settings
-        self._release([each for each in before if each not in listeners])
+        release([each for each in before if each not in listeners])
         old, self._assignment = self._assignment, self._assign().store()
         os.close(old)
-
-    @staticmethod
-    def _release(listeners: Sequence[HeldListener]) -> None:
-        for each in listeners:
-            each.announce_end()
-            each.stopListening()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -481,32 +400,6 @@ class Supervisor(Service):
         listeners, self._listeners = self._listeners, []
         for held in listeners:
             held.stopListening()
-
-
-def _counting(
-    limits: Limits, quotas: QuotaBook | None, reactor: Any, log: Logger
-) -> tuple[Mapping[str, int], Starts | None, Callable[[str, str], object], Mapping[str, ILessor]]:
-    """What a L{Tally} counts for all workers, and what tells who is over a limit."""
-    begins, excesses = words(limits), Excesses(reactor, log)
-
-    def over(kind: str, key: str) -> None:
-        # Where there is no word for it, each session's line says so.
-        if kind in begins:
-            excesses.tell(begins[kind] + key)
-
-    rate, burst = limits.session_rate, limits.session_burst
-    starts = Starts(reactor, rate, burst) if rate else None
-    return at_once(limits), starts, over, _lessors(limits, quotas, reactor)
-
-
-def _lessors(limits: Limits, quotas: QuotaBook | None, reactor: Any) -> Mapping[str, ILessor]:
-    made: dict[str, ILessor] = {}
-    if limits.identity_rate:
-        for kind in (RATE_UP, RATE_DOWN):
-            made[kind] = Reservoirs(reactor, limits.identity_rate)
-    if quotas is not None:
-        made[QUOTA] = quotas
-    return made
 
 
 def _own_name() -> str:

@@ -136,7 +136,7 @@ def test_other_rules_hold_for_new_sessions_and_running_ones_stay(
         ("allow = [", r"/\S+socks5d.toml: is no TOML: .*"),
         ("auth = ['file:/none']", r"/\S+socks5d.toml:3: auth\S*: 'file': '/none' cannot be read.*"),
         ("access_log = 'log'", r"access_log: only a restart changes it; it is not set now.*"),
-        (f"{PERMIT}[quota]\noctets = 5", r"quota .*: only a restart changes it.*"),
+        (f"userid = 'ann'\n{PERMIT}[quota]\noctets = 5", r"quota .*: only a restart changes it.*"),
         ("listen = []", r"/\S+socks5d.toml.*"),
     ],
 )

@@ -52,11 +52,11 @@ from socks5d.workers.channel import (
     Take,
 )
 from socks5d.workers.handover import take_over
+from socks5d.workers.rollout import PATIENCE
 from socks5d.workers.supervisor import (
     ATTEMPTS,
     GRACE,
     LONGEST_PAUSE,
-    PATIENCE,
     PAUSE,
     Supervisor,
 )
