@@ -38,6 +38,13 @@ def _hosts(rule: "Rule", attribute: "Attribute[Any]", value: Any) -> None:
     _some(rule, attribute, value)
     if any(isinstance(each, Destination) and each.ports is not None for each in value):
         raise ValueError("a destination of a rule has no port; ports are a key of their own")
+    # An address beside it would be taken to lift the protection, and to deny names.
+    if len(value) > 1 and any(map(_is_everything, value)):
+        raise ValueError("'*' is everything; write another rule for the others, or leave them out")
+
+
+def _is_everything(destination: Destination | HostList) -> bool:
+    return isinstance(destination, Destination) and destination.everything
 
 
 def _networks(rule: "Rule", attribute: "Attribute[Any]", value: Any) -> None:
@@ -75,8 +82,8 @@ class Rule:
     @ivar userid: patterns of SOCKS 4's USERID, which nobody has proven.
     @ivar ident: patterns of what identd says.
     @ivar command: commands.
-    @ivar destination: addresses, networks, names, C{*.name}, C{*} and lists of them,
-        without ports.
+    @ivar destination: addresses, networks, names, C{*.name} and lists of them, without
+        ports; or C{*} alone.
     @ivar ports: lowest and highest port of ranges.
     @ivar times: when it holds.  What it has permitted by then goes on; but destinations of
         datagrams are judged again each minute.
@@ -119,9 +126,7 @@ class Rule:
 
 def is_everywhere(rule: Rule) -> bool:
     """Whether a rule holds for every destination."""
-    return rule.destination is None or any(
-        isinstance(each, Destination) and each.everything for each in rule.destination
-    )
+    return rule.destination is None or _is_everything(rule.destination[0])
 
 
 def has_addresses(destination: Destination | HostList) -> bool:

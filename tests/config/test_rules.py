@@ -41,7 +41,7 @@ ident = "ann"
 userid = ["ann", ""]
 principal = "*@EXAMPLE.ORG"
 command = ["connect", "udp"]
-to = ["@ads", "*.example.com", "203.0.113.7", "*"]
+to = ["@ads", "*.example.com", "203.0.113.7"]
 ports = [443, "8000-8099"]
 days = ["mon-wed", "sat"]
 hours = ["08:00-12:00", "22:00-06:00"]
@@ -95,9 +95,7 @@ def test_every_key_can_stand_in_a_rule(tmp_path: Path) -> None:
     assert isinstance(ads, HostList)
     assert (ads.find("x.ads.example"), ads.has_names) == ("*.ads.example", True)
     assert ads.find(ip_address("198.51.100.7")) == "198.51.100.0/24"
-    assert destinations == [
-        parse_destination(each) for each in ("*.example.com", "203.0.113.7", "*")
-    ]
+    assert destinations == [parse_destination(each) for each in ("*.example.com", "203.0.113.7")]
     assert first.ports == ((443, 443), (8000, 8099))
     assert first.times == Times(
         zone=ZoneInfo("Europe/Vienna"),
@@ -149,6 +147,10 @@ def test_days_may_pass_the_end_of_the_week(tmp_path: Path) -> None:
         (
             "action = 'deny'\nto = 'example.com:80'",
             "3: rule[1].to: 'example.com:80' has a port; write to = 'example.com', and ports ",
+        ),
+        (
+            "action = 'permit'\nto = ['127.0.0.0/8', '*']",
+            "3: rule[1].to: '*' is everything; write another rule for the others, or leave them ",
         ),
         (
             "action = 'deny'\nto = '@ads'",

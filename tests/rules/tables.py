@@ -41,7 +41,8 @@ ADDRESSES = [
     "64:ff9b::a00:1",
     "2002:a00:707::1",
 ]
-DESTINATIONS = [*NETWORKS, *NAMES, "*.example", "*.a.example", "*", "2002::/16"]
+DESTINATIONS = [*NETWORKS, *NAMES, "*.example", "*.a.example", "2002::/16"]
+EVERYTHING = (parse_destination("*"),)
 USERS = ["alice", "bob", "alan", ""]
 PATTERNS = ["alice", "al*", "*", "bob", "*n"]
 PORTS = [0, 1, 25, 80, 443, 65535]
@@ -85,7 +86,8 @@ CONDITIONS: Mapping[str, st.SearchStrategy[Any]] = {
     "userid": some_of(PATTERNS),
     "ident": some_of(PATTERNS),
     "command": sets(list(Command)),
-    "destination": some(st.sampled_from([*map(parse_destination, DESTINATIONS), *HOSTS])),
+    "destination": st.just(EVERYTHING)
+    | some(st.sampled_from([*map(parse_destination, DESTINATIONS), *HOSTS])),
     "ports": some(PORT_RANGES),
     "times": st.sampled_from([DAYTIME, WEEKEND]),
 }

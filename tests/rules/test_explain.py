@@ -104,7 +104,7 @@ def test_what_strangers_sent_is_escaped() -> None:
     ("conditions", "why", "by"),
     [
         ({}, "it is about every destination", By.EVERYTHING),
-        ({"destination": to("a.test", "*")}, "it is about every destination", By.EVERYTHING),
+        ({"destination": to("*")}, "it is about every destination", By.EVERYTHING),
         ({"destination": to("*.example")}, "www.example is in *.example", By.HOST),
         (
             {"destination": to("198.51.100.0/24")},

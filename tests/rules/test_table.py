@@ -168,7 +168,7 @@ def test_a_name_is_denied_before_it_resolves() -> None:
         ([permit("localhost")], "localhost", False),
         ([permit()], None, False),
         ([permit("*")], None, False),
-        ([permit("127.0.0.1", "*")], None, False),
+        ([permit("127.0.0.1"), permit("*")], None, True),
         ([permit(), permit("127.0.0.1")], None, False),
         ([permit("localhost"), permit(), permit("127.0.0.1")], "localhost", False),
     ],
