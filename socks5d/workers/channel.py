@@ -6,6 +6,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+ErrorCodes = dict[type[Exception], bytes]
+
 
 class Channel(amp.AMP):
     """One end of the way between the two.  Says nothing of its beginning and end."""
@@ -17,6 +19,11 @@ class Channel(amp.AMP):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See L{amp.AMP}."""
         amp.BinaryBoxProtocol.connectionLost(self, reason)
+
+
+#: Where whatever fails is an answer: AMP would end the channel for what it does not know, and
+#: the worker with it.
+ANY: ErrorCodes = {Exception: b"FAILED"}
 
 
 class Ready(amp.Command):
@@ -63,7 +70,7 @@ class Prepare(amp.Command):
 
     arguments: ClassVar[list[Any]] = []
     response: ClassVar[list[Any]] = []
-    errors: ClassVar[dict[type[Exception], bytes]] = {NotPrepared: b"NOT_PREPARED"}
+    errors: ClassVar[ErrorCodes] = {NotPrepared: b"NOT_PREPARED", **ANY}
 
 
 class Commit(amp.Command):
@@ -85,6 +92,7 @@ class Take(amp.Command):
 
     arguments: ClassVar[list[Any]] = [(b"kind", amp.Unicode()), (b"key", amp.Unicode())]
     response: ClassVar[list[Any]] = [(b"granted", amp.Boolean())]
+    errors: ClassVar[ErrorCodes] = ANY
 
 
 class GiveBack(amp.Command):
@@ -107,6 +115,7 @@ class AskLease(amp.Command):
         (b"seconds", amp.Float()),
         (b"rule", amp.Unicode()),
     ]
+    errors: ClassVar[ErrorCodes] = ANY
 
 
 class ReturnLease(amp.Command):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -286,3 +286,15 @@ def test_a_lease_of_the_parents_is_a_lease(parent: Parent, late: bool) -> None:
         assert answers == [Lease(0, -1.0, "all gone")]
     else:
         assert answers == [Lease(100, 0.5)]
+
+
+def test_what_fails_at_the_parent_is_an_answer_and_ends_nothing(parent: Parent) -> None:
+    lender = Lender()
+    parent.tally._lessors = {"quota": lender}
+    there = AtParent(parent.end)
+    for _ in range(2):
+        lender.later = fail(OSError("the disk is full"))
+        problems: list[Failure] = []
+        there.lessor("quota").lease(0, "ann", 1).addErrback(problems.append)
+        parent.carry()
+        assert [each.getErrorMessage() for each in problems] == ["the disk is full"]
