@@ -45,6 +45,8 @@ _PLAIN = (
     "workers",
     "reload_ends_denied",
 )
+#: Keys by which clients come to have names.
+_IDENTIFYING = frozenset({"auth", "authenticator", "gssapi", "userid", "ident"})
 _UDP = tuple(each.name for each in fields(UDPParameters))
 
 
@@ -81,7 +83,7 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
         own=tuple(each for each in own if each is not None), **serving(common), **of_server
     )
     _check_rules(settings, given, tables, problems)
-    _check_identities(settings, given, problems)
+    _check_identities(settings, given, tables, problems)
     problems.complain()
     return settings
 
@@ -162,9 +164,13 @@ def _check_rules(
                     problems.keep(rule.wrong("listener", problem))
 
 
-def _check_identities(settings: Settings, given: Given, problems: Problems) -> None:
+def _check_identities(
+    settings: Settings, given: Given, tables: Sequence[Given], problems: Problems
+) -> None:
     """A limit of identities is a mistake where there are none."""
-    if any(each.identifies for each in settings.listeners):
+    # One that is wrong may be the one that would have given them.
+    tried = len(problems) and any(_IDENTIFYING & each.places.keys() for each in (given, *tables))
+    if tried or any(each.identifies for each in settings.listeners):
         return
     for table, keys in (("limits", ("identity_sessions", "identity_rate")), ("quota", ("octets",))):
         if table not in given.values:

@@ -588,3 +588,10 @@ def test_a_limit_of_identities_needs_some(tmp_path: Path, table: str, key: str) 
         assert settings(tmp_path, more + text)
     own = "[[listener]]\nendpoint = 'tcp:1:interface=127.0.0.1'\nuserid = 'ann'\n"
     assert settings(tmp_path, text + own)
+
+
+def test_who_is_wrong_about_who_may_use_it_is_told_that_alone(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(tmp_path, "auth = 'nonsense:x'\n[quota]\noctets = 1\n")
+    (problem,) = caught.value.problems
+    assert ":1: auth: 'nonsense' is no" in str(problem)
