@@ -50,6 +50,8 @@ _FAIL_DELAY = 10
 #: Answers that say something about who logs in: permission denied, authentication error,
 #: unknown user, too many tries, password expired, account expired.
 _ORDINARY = (6, 7, 10, 11, 12, 13)
+#: Modules cannot reach what knows passwords.
+_AUTHINFO_UNAVAIL = 9
 
 _DelayFunction = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
 
@@ -61,11 +63,14 @@ class Answer(NamedTuple):
     @ivar user: who it is, as modules have it; None for nobody.
     @ivar delay: seconds that a refusal should take, so that guessing takes time.
     @ivar fault: what the operator should know, on one line; "" for nothing.
+    @ivar undecided: whether no module looked at the password, so that it was no guess.  What
+        a module says of one that is wrong is its own business: pam_exec calls it an error.
     """
 
     user: bytes | None
     delay: float = 0.0
     fault: str = ""
+    undecided: bool = False
 
 
 class PAMService:
@@ -100,8 +105,9 @@ class PAMService:
         """
         missing = what_is_missing(self.name)
         if missing:
-            return Answer(None, fault=f"service {self.name}: {missing}")
+            return Answer(None, fault=f"service {self.name}: {missing}", undecided=True)
         delays, users = [0.0], [name]
+        asked = False
 
         def note_delay(status: int, microseconds: int, data: object) -> None:
             # Of a success too: an account that is over is refused no sooner, which would
@@ -113,6 +119,8 @@ class PAMService:
         authenticate, manage = attempt.pam_authenticate, attempt.pam_acct_mgmt
 
         def authenticate_strictly(handle: Any, flags: int) -> int:
+            nonlocal asked
+            asked = True
             # A refusal should wait, but not in a thread, of which there are few.
             attempt.pam_set_item(handle, _FAIL_DELAY, ctypes.cast(delay, ctypes.c_void_p))
             # By default an account without a password lets in whoever gives any.
@@ -137,7 +145,8 @@ class PAMService:
         fault = (
             "" if attempt.code in _ORDINARY else one_line(f"service {self.name}: {attempt.reason}")
         )
-        return Answer(None, min(max(delays), LONGEST_DELAY), fault)
+        undecided = not asked or attempt.code == _AUTHINFO_UNAVAIL
+        return Answer(None, min(max(delays), LONGEST_DELAY), fault, undecided)
 
 
 @implementer(ICredentialsChecker)
@@ -201,7 +210,7 @@ def make_pam_checker(argument: str) -> PAMChecker:
 
 
 def _refuse(answer: Answer) -> Avatar:
-    if answer.fault:
+    if answer.undecided:
         raise Undecided("PAM answered with an error")
     raise UnauthorizedLogin("wrong username or password")
 

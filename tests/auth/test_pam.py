@@ -114,7 +114,8 @@ def test_a_refusal_by_either_is_one(by: str, code: int, answers: Answers) -> Non
 def test_what_is_no_answer_refuses_and_is_told(code: int, answers: Answers) -> None:
     answers.authenticates = code
     fault = r"service socks5d: Something\nis amiss"
-    assert answers.service.login(b"ann", b"secret") == Answer(None, 0.0, fault)
+    # A module may say so of a wrong password; unless it could not know any.
+    assert answers.service.login(b"ann", b"secret") == Answer(None, 0.0, fault, code == 9)
 
 
 @pytest.mark.parametrize("by", ["authenticates", "manages"])
@@ -302,15 +303,17 @@ def test_a_refusal_that_nobody_waits_for_any_more(monkeypatch: pytest.MonkeyPatc
     assert threads.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("undecided", [False, True])
 def test_a_fault_is_said_once_a_while(
-    monkeypatch: pytest.MonkeyPatch, logs: Sequence[LogEvent]
+    undecided: bool, monkeypatch: pytest.MonkeyPatch, logs: Sequence[LogEvent]
 ) -> None:
-    threads = Threads(Answer(None, 0.0, "service socks5d: Module is unknown"))
+    threads = Threads(Answer(None, 0.0, "service socks5d: Module is unknown", undecided))
     said = logging_in(monkeypatch, threads, ANN, ANN, ANN)
     threads.run()
     threads.advance(0)
-    # It is nobody's fault who logs in.
-    assert all(each[0].check(Undecided) for each in said)
+    # Where nobody looked at it, it was no guess.
+    assert all(each[0].check(UnauthorizedLogin) for each in said)
+    assert all(bool(each[0].check(Undecided)) is undecided for each in said)
     texts = [event["text"] for event in logs if "PAM" in event.get("text", "")]
     assert texts == ["PAM answered a login with an error: service socks5d: Module is unknown"]
 
