@@ -113,8 +113,16 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def by_file(file: Path) -> Iterator[SocketAddress]:
-    with serving(f"htpasswd:{file}") as server:
+def patient(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """What lets many tests fail to log in at the same server, in whatever order they come."""
+    path = tmp_path_factory.mktemp("patient") / "socks5d.toml"
+    path.write_text("limits.failures = 1000\n")
+    return "--config", str(path)
+
+
+@pytest.fixture(scope="module")
+def by_file(file: Path, patient: tuple[str, str]) -> Iterator[SocketAddress]:
+    with serving(f"htpasswd:{file}", *patient) as server:
         yield server.address()
 
 
@@ -126,8 +134,8 @@ def pam() -> Iterator[PAMUsers]:
 
 
 @pytest.fixture(scope="module")
-def by_pam(pam: PAMUsers) -> Iterator[SocketAddress]:
-    with serving(f"pam:{pam.service}") as server:
+def by_pam(pam: PAMUsers, patient: tuple[str, str]) -> Iterator[SocketAddress]:
+    with serving(f"pam:{pam.service}", *patient) as server:
         yield server.address()
 
 
