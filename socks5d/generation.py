@@ -16,7 +16,6 @@ from attrs import evolve, frozen
 
 from socks5d.auth.blocking import login_threads
 from socks5d.auth.guessing import Guessing
-from socks5d.auth.turns import login_turns
 from socks5d.config import Listener, Settings
 from socks5d.config.rules import UPSTREAMS
 from socks5d.config.settings import serving
@@ -177,7 +176,7 @@ class Lasting:
         @param before: the one that did until now.
         """
         settings, limits = generation.settings, generation.limits
-        self._guessing.limit(settings.limits.failures, patience(settings))
+        self._guessing.limit(settings.limits, patience(settings))
         if self.quotas is not None:
             self.quotas.limit(settings.quota.octets)
         if before is not None and before.limits == limits:
@@ -189,7 +188,6 @@ class Lasting:
         if available(self._reactor):
             poller_of(self._reactor).pipes.limit = limits.pipes
         login_threads(self._reactor).limit(threads=limits.login_threads, jobs=limits.logins)
-        login_turns(self._reactor).limit(limits)
 
 
 class _Policies:

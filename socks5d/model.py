@@ -6,7 +6,6 @@ Times are in seconds, sizes in octets.
 """
 
 from enum import Enum, StrEnum
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import field, frozen
@@ -88,19 +87,6 @@ class Client(NamedTuple):
     port: int = 0
     local: Address | None = None
     listener: str = ""
-
-
-#: An IPv6 client has at least so many bits to itself (RFC 6177).
-_IPV6_BITS = 64
-
-
-def client_key(address: IPAddress) -> tuple[int, int]:
-    """
-    @return: what tells clients apart: the address; of IPv6, its /64.
-    """
-    if isinstance(address, IPv4Address):
-        return 4, int(address)
-    return 6, int(address) >> 128 - _IPV6_BITS
 
 
 class Identity(NamedTuple):

@@ -15,6 +15,7 @@ from socks5d.auth.guessing import PATIENCE, Guessing
 from socks5d.config import Serving, Settings
 from socks5d.interfaces import USERID, IAuthenticator, IQuotaStore, IRuleset, ISessionObserver
 from socks5d.limits.excess import Excesses
+from socks5d.limits.keys import Prefixes
 from socks5d.limits.quota import QuotaBook
 from socks5d.limits.store import MemoryStore
 from socks5d.parameters import (
@@ -121,7 +122,7 @@ def make_guessing(settings: Settings, reactor: Any) -> Guessing:
     """
     @return: what all password authenticators share.
     """
-    return Guessing(reactor, settings.limits.failures, patience(settings))
+    return Guessing(reactor, settings.limits, patience(settings))
 
 
 def make_authenticators(serving: Serving, reactor: Any, guessing: Guessing) -> list[IAuthenticator]:
@@ -147,7 +148,7 @@ def make_authenticators(serving: Serving, reactor: Any, guessing: Guessing) -> l
     if serving.gssapi is not None:
         # Behind passwords: clients offer them when they have one, and the GSS-API (as curl
         # does) whether they have a ticket or not.
-        made.append(make_gssapi(serving.gssapi, reactor))
+        made.append(make_gssapi(serving.gssapi, reactor, guessing.clients))
     anonymous = not made
     if anonymous:
         made.append(NoAuthentication())
@@ -174,8 +175,9 @@ def offered(serving: Serving) -> frozenset[int]:
     return frozenset(methods)
 
 
-def make_gssapi(parameters: GSSAPIParameters, reactor: Any) -> IAuthenticator:
+def make_gssapi(parameters: GSSAPIParameters, reactor: Any, clients: Prefixes) -> IAuthenticator:
     """
+    @param clients: what tells them apart.
     @raise ConfigError: without the package, or a key of the service.
     """
     try:
@@ -185,6 +187,7 @@ def make_gssapi(parameters: GSSAPIParameters, reactor: Any) -> IAuthenticator:
     return GSSAPIAuthenticator(
         acceptor.context,
         reactor,
+        clients=clients,
         least=LEVELS[parameters.least],
         most=LEVELS[parameters.most],
         nec=parameters.nec,

@@ -114,7 +114,7 @@ class SessionLog:
                     f"identity={identity_text(record.identity)}",
                     f"ident={ident_text(record.ident)}",
                     f"claimed={record.claimed or '-'}",
-                    f"command={record.command if record.command else '-'}",
+                    f"command={_word(record.command or '')}",
                     f"asked={asked}",
                     f"address={address}",
                     f"result={_word(record.outcome)}",

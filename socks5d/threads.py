@@ -3,8 +3,8 @@
 import os
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,6 +14,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
+
+from socks5d.rounds import Rounds
 
 T = TypeVar("T")
 
@@ -53,6 +55,7 @@ def _leave_processor(thread: int, nice: int) -> None:
 
 
 class _Job(NamedTuple):
+    key: Hashable
     call: Callable[[], Any]
     answer: Deferred[Any]
 
@@ -61,10 +64,20 @@ class Threads:
     """
     Threads of one's own: the reactor's pool, which other components share, cannot be
     filled by what takes for ever.
+
+    Jobs have keys, which take turns.  Where as many wait as may, one of a key that has fewer
+    takes the place of the last of the key that has most.
     """
 
     def __init__(
-        self, reactor: IReactorFromThreads, name: str, *, threads: int, jobs: int, nice: int = 0
+        self,
+        reactor: IReactorFromThreads,
+        name: str,
+        *,
+        threads: int,
+        jobs: int,
+        nice: int = 0,
+        part: int = 1,
     ) -> None:
         """
         @param name: what the threads are called.
@@ -72,20 +85,22 @@ class Threads:
         @param jobs: jobs that run or wait for it; one more is refused.
         @param nice: by how much the threads leave the processor to others, 0 to 19;
             Linux only.
+        @param part: of how many parts of the threads a key may have one; at least one thread.
         """
         self._reactor = reactor
         self._pool = ThreadPool(minthreads=0, maxthreads=threads, name=name)
         self._pool.threadFactory = partial(_Daemon, nice)  # type: ignore[assignment]
         self._threads = threads
         self._limit = jobs
+        self._part = part
         self._started = False
-        self._running = 0
-        self._waiting: deque[_Job] = deque()
+        self._running: Counter[Hashable] = Counter()
+        self._waiting: Rounds[_Job] = Rounds()
 
     @property
     def pending(self) -> int:
         """Jobs that run or wait for it."""
-        return self._running + len(self._waiting)
+        return self._running.total() + len(self._waiting)
 
     def limit(self, *, threads: int, jobs: int) -> None:
         """See L{__init__}."""
@@ -94,38 +109,48 @@ class Threads:
         self._limit = jobs
         self._begin_more()
 
-    def run(self, call: Callable[[], T]) -> Deferred[T]:
+    def run(self, call: Callable[[], T], key: Hashable = "") -> Deferred[T]:
         """
         @param call: is called in a thread.
+        @param key: whose job it is.
         @return: fires with what it gives, or fails with what it raises, or with
             L{Overloaded}.  A job that is cancelled before its turn is not called; one
             that runs cannot be stopped, and counts until it ends by itself.
         """
+        dropped = None
         if self.pending >= self._limit:
-            return fail(Overloaded("too much waits for a thread"))
+            dropped = self._waiting.displaced_by(key)
+            if dropped is None:
+                return fail(_overloaded())
         if not self._started:
             self._started = True
             self._pool.start()
             if IReactorCore.providedBy(self._reactor):
                 self._reactor.addSystemEventTrigger("after", "shutdown", self.stop)
         # What the caller cannot reach, so that it counts until it ends.
-        job = _Job(call, Deferred(lambda _: self._withdraw(job)))
-        self._waiting.append(job)
+        job = _Job(key, call, Deferred(lambda _: self._waiting.discard(key, job)))
+        self._waiting.add(key, job)
+        if dropped is not None:
+            dropped.answer.errback(_overloaded())
         self._begin_more()
         return job.answer
 
-    def _withdraw(self, job: _Job) -> None:
-        if job in self._waiting:
-            self._waiting.remove(job)
+    def _may_run(self, key: Hashable) -> bool:
+        return self._running[key] < max(self._threads // self._part, 1)
 
     def _begin_more(self) -> None:
-        while self._running < self._threads and self._waiting:
-            job = self._waiting.popleft()
-            self._running += 1
+        while self._running.total() < self._threads:
+            turn = self._waiting.next(self._may_run)
+            if turn is None:
+                return
+            key, job = turn
+            self._running[key] += 1
             deferToThreadPool(self._reactor, self._pool, job.call).addBoth(self._done, job)
 
     def _done(self, result: object, job: _Job) -> None:
-        self._running -= 1
+        self._running[job.key] -= 1
+        if not self._running[job.key]:
+            del self._running[job.key]
         self._begin_more()
         if job.answer.called:
             # It was cancelled while it ran.
@@ -139,3 +164,7 @@ class Threads:
         """End the threads, unless some are still at work: those end with the process."""
         if self._started and not self.pending:
             self._pool.stop()
+
+
+def _overloaded() -> Overloaded:
+    return Overloaded("too much waits for a thread")

@@ -5,9 +5,11 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
 
 from socks5d.threads import Overloaded, Threads
 from tests.support.running import PATIENCE, Started, in_reactor, reactor
@@ -48,8 +50,8 @@ def hanging() -> Iterator[Hanging]:
     job.released.set()
 
 
-def some(threads: int = 4, jobs: int = 16) -> Threads:
-    return Threads(reactor, "socks5d-test", threads=threads, jobs=jobs)
+def some(threads: int = 4, jobs: int = 16, part: int = 1) -> Threads:
+    return Threads(reactor, "socks5d-test", threads=threads, jobs=jobs, part=part)
 
 
 def pending(threads: Threads) -> int:
@@ -160,6 +162,70 @@ def test_what_is_cancelled_before_its_turn_leaves_room(hanging: Hanging) -> None
     third = Started(mine.run, hanging)
     hanging.released.set()
     assert first.wait() == third.wait() == "done"
+
+
+def test_keys_take_turns(hanging: Hanging) -> None:
+    mine = some(threads=1)
+    order: list[str] = []
+    first = Started(mine.run, hanging)
+    hanging.wait_for(1)
+    jobs = [Started(mine.run, partial(order.append, key), key) for key in "aaabbc"]
+    hanging.released.set()
+    for job in (first, *jobs):
+        job.wait()
+    assert order == ["a", "b", "c", "a", "b", "a"]
+
+
+def test_a_key_has_its_part_of_the_threads_and_no_more(hanging: Hanging) -> None:
+    mine = some(threads=4, part=2)
+    jobs = [Started(mine.run, hanging, "a") for _ in range(4)]
+    hanging.wait_for(2)
+    assert Started(mine.run, lambda: 5, "b").wait() == 5
+    assert hanging.calls == 2
+    hanging.released.set()
+    assert [job.wait() for job in jobs] == ["done"] * 4
+    assert (hanging.calls, pending(mine)) == (4, 0)
+
+
+def test_of_few_threads_a_key_has_one(hanging: Hanging) -> None:
+    mine = some(threads=1, part=4)
+    assert Started(mine.run, lambda: 5, "a").wait() == 5
+
+
+def test_who_has_fewer_takes_a_place_of_who_has_most(hanging: Hanging) -> None:
+    mine = some(threads=1, jobs=4)
+    running, *waiting = [Started(mine.run, hanging, "a") for _ in range(4)]
+    hanging.wait_for(1)
+    other = Started(mine.run, hanging, "b")
+    assert waiting[2].wait().check(Overloaded)
+    assert pending(mine) == 4
+    # Two of one and one of another: one more of the other would have as many.
+    assert Started(mine.run, hanging, "b").wait().check(Overloaded)
+    assert Started(mine.run, hanging, "a").wait().check(Overloaded)
+    hanging.released.set()
+    for job in (running, *waiting[:2], other):
+        assert job.wait() == "done"
+    assert (hanging.calls, pending(mine)) == (4, 0)
+
+
+def test_one_that_gives_way_may_ask_for_more_at_once(hanging: Hanging) -> None:
+    mine = some(threads=1, jobs=3)
+    again: list[object] = []
+
+    def begin() -> None:
+        for _ in range(3):
+            answer = mine.run(hanging, "a")
+        answer.addErrback(lambda _: mine.run(hanging, "a")).addErrback(again.append)
+        mine.run(hanging, "b")
+
+    in_reactor(begin)
+    (failure,) = again
+    assert isinstance(failure, Failure)
+    assert failure.check(Overloaded)
+    assert pending(mine) == 3
+    hanging.released.set()
+    hanging.wait_for(3)
+    assert hanging.calls == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of threads, only there")

@@ -1,6 +1,11 @@
-"""Checks of logins that block: hashing, PAM, Kerberos' files."""
+"""
+Logins that take their turns where there is not room for all at once: in the threads where
+hashing, PAM and Kerberos' files block, and at the connections to a directory.
 
-from collections.abc import Callable, Iterator
+Nobody who begins many keeps others waiting: turns go from one user, or one client, to the next.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
@@ -11,6 +16,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
 from socks5d.auth.undecided import TooManyLogins
+from socks5d.model import Client
 from socks5d.parameters import Limits
 from socks5d.threads import Overloaded, Threads
 
@@ -18,6 +24,57 @@ T = TypeVar("T")
 
 #: By how much the threads leave the processor to what serves those who are let in.
 NICE = 10
+#: Which part of the threads is one user's, or one client's.
+PART = 2
+
+
+class Login:
+    """
+    One that is being checked, as those know it who check it.
+
+    @ivar client: whose it is; None where nobody says.
+    @ivar key: what it takes turns by: of somebody known the name, of others the client.
+    @ivar known: whether it is of somebody who was let in lately.
+    @ivar waits: whether it waits for its turn, so that nobody has looked at it.
+    """
+
+    def __init__(
+        self, client: Client | None = None, key: Hashable = "", *, known: bool = False
+    ) -> None:
+        self.client = client
+        self.key = key
+        self.known = known
+        self.waits = False
+        self._began = False
+
+    def wait(self) -> None:
+        """It waits for a turn; whether that is the first is known here."""
+        self.waits = not self._began
+
+    def begin(self) -> None:
+        """Somebody looks at it; may be called in any thread."""
+        self._began = True
+        self.waits = False
+
+
+_current: ContextVar[Login | None] = ContextVar("login", default=None)
+
+
+@contextmanager
+def checking(login: Login) -> Iterator[None]:
+    """Checks that are begun within are this login's."""
+    token = _current.set(login)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_login() -> Login:
+    """
+    @return: the login whose check begins now; a stranger's where nobody said.
+    """
+    return _current.get() or Login()
 
 
 class LoginThreads:
@@ -28,8 +85,10 @@ class LoginThreads:
 
     def __init__(self, reactor: IReactorFromThreads, *, threads: int, jobs: int) -> None:
         """See L{limit}."""
-        self.known = Threads(reactor, "socks5d-login", threads=threads, jobs=jobs)
-        self.strangers = Threads(reactor, "socks5d-try", threads=threads, jobs=jobs, nice=NICE)
+        self.known = Threads(reactor, "socks5d-login", threads=threads, jobs=jobs, part=PART)
+        self.strangers = Threads(
+            reactor, "socks5d-try", threads=threads, jobs=jobs, part=PART, nice=NICE
+        )
 
     def limit(self, *, threads: int, jobs: int) -> None:
         """
@@ -41,7 +100,6 @@ class LoginThreads:
 
 
 _of: WeakKeyDictionary[IReactorFromThreads, LoginThreads] = WeakKeyDictionary()
-_known: ContextVar[bool] = ContextVar("known", default=False)
 
 
 def login_threads(reactor: IReactorFromThreads) -> LoginThreads:
@@ -57,26 +115,9 @@ def login_threads(reactor: IReactorFromThreads) -> LoginThreads:
     return found
 
 
-@contextmanager
-def of_known() -> Iterator[None]:
-    """Logins whose check is begun within are of somebody who was let in lately."""
-    token = _known.set(True)
-    try:
-        yield
-    finally:
-        _known.reset(token)
-
-
-def is_known() -> bool:
-    """
-    @return: whether a login whose check begins now is of somebody who was let in lately.
-    """
-    return _known.get()
-
-
 def in_login_thread(job: Callable[[], T], reactor: Any = None) -> Deferred[T]:
     """
-    Check a login off the reactor's thread.
+    Check a login off the reactor's thread, when its turn comes.
 
     @param job: is called in a thread.
     @param reactor: whose threads; the global one's by default.
@@ -86,8 +127,15 @@ def in_login_thread(job: Callable[[], T], reactor: Any = None) -> Deferred[T]:
     if reactor is None:
         from twisted.internet import reactor
     threads = login_threads(reactor)
-    mine = threads.known if is_known() else threads.strangers
-    return mine.run(job).addErrback(_too_many)
+    login = current_login()
+
+    def begin() -> T:
+        login.begin()
+        return job()
+
+    login.wait()
+    mine = threads.known if login.known else threads.strangers
+    return mine.run(begin, login.key).addErrback(_too_many)
 
 
 def _too_many(failure: Failure) -> NoReturn:

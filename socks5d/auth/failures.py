@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from socks5d.bounded import bounded
 
-#: The first pause and the longest, in seconds.
+#: The first pause and the longest, in seconds, unless somebody says otherwise.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 32.0
 #: After how long without a failure those of a key are forgotten, in seconds.
@@ -45,14 +45,16 @@ class _Key:
 class Failures:
     """Turns and pauses, by key."""
 
-    def __init__(self, clock: IReactorTime, free: int, patience: float) -> None:
-        """
-        @param free: failures without a pause.
-        @param patience: how long an attempt may wait, in seconds.
-        """
+    def __init__(
+        self,
+        clock: IReactorTime,
+        free: int = 1,
+        patience: float = 0.0,
+        longest: float = LONGEST_PAUSE,
+    ) -> None:
+        """See L{limit}."""
         self._clock = clock
-        self._free = free
-        self._patience = patience
+        self.limit(free, patience, longest)
         #: In the order of their last failures.
         self._keys: dict[Hashable, _Key] = {}
 
@@ -60,10 +62,17 @@ class Failures:
         """How many keys there is something to know of."""
         return len(self._keys)
 
-    def limit(self, free: int, patience: float) -> None:
-        """See L{__init__}.  Those who wait do so for as long as they were told."""
+    def limit(self, free: int, patience: float, longest: float) -> None:
+        """
+        Those who wait do so for as long as they were told.
+
+        @param free: failures without a pause.
+        @param patience: how long an attempt may wait, in seconds.
+        @param longest: the longest pause, in seconds.
+        """
         self._free = free
         self._patience = patience
+        self._longest = longest
 
     def take(self, key: Hashable) -> Deferred[None]:
         """
@@ -99,7 +108,7 @@ class Failures:
             doubled = known.failures - self._free
             if doubled >= 0:
                 self._sleep_on(known)
-                known.until = now + min(FIRST_PAUSE * 2.0 ** min(doubled, 16), LONGEST_PAUSE)
+                known.until = now + min(FIRST_PAUSE * 2.0 ** min(doubled, 16), self._longest)
         self._serve(key, known)
 
     def _serve(self, key: Hashable, known: _Key) -> None:

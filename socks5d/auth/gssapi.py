@@ -13,11 +13,12 @@ from typing import Protocol as Shape
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from socks5d.auth.blocking import Login, checking, in_login_thread
 from socks5d.auth.gsscontext import NotEstablished
 from socks5d.auth.gssencapsulation import GSSEncapsulation, Wrapping
-from socks5d.auth.turns import login_turns
 from socks5d.auth.undecided import TooManyLogins
 from socks5d.interfaces import IBudgetedAuthenticator, INegotiation
+from socks5d.limits.keys import USUAL, Prefixes
 from socks5d.model import Authenticated, Client, Identity, More, NotAuthenticated, Step
 from socks5d.patterns import NamePatterns, Renaming
 from socks5d.wire import gssframe, socks5
@@ -68,6 +69,7 @@ class GSSAPIAuthenticator:
         context: Callable[[], EstablishedContext],
         reactor: Any,
         *,
+        clients: Prefixes = USUAL,
         least: int = NOTHING,
         most: int = CONFIDENTIALITY,
         nec: bool = False,
@@ -78,6 +80,7 @@ class GSSAPIAuthenticator:
         @param context: makes one for a client; L{Acceptor.context
             <socks5d.auth.gsscontext.Acceptor>}.
         @param reactor: in whose threads tokens are looked at, each client's in its turn.
+        @param clients: how much of an address tells clients apart.
         @param least: the least protection level that is taken: 0 (none), 1 (integrity) or
             2 (confidentiality).
         @param most: the most that is given, whatever a client asks for.
@@ -94,6 +97,7 @@ class GSSAPIAuthenticator:
         self._names = Renaming(names)
         self.context = context
         self.reactor = reactor
+        self.clients = clients
         self.least = least
         self.most = most
         self.nec = nec
@@ -172,13 +176,16 @@ class _Negotiation:
 
     async def _establish(self, token: bytes) -> bytes:
         context = self._context
-        turns = login_turns(self._authenticator.reactor)
-        answer = await turns.run(self._client, partial(context.step, token))
+        authenticator = self._authenticator
+        # Who it is nobody knows before; turns are by client.
+        with checking(Login(self._client, authenticator.clients.of(self._client))):
+            answered = in_login_thread(partial(context.step, token), authenticator.reactor)
+        answer = await answered
         if context.complete:
             principal = context.principal
             if principal is None:
                 raise _Refused("the client is anonymous")
-            self._identity = self._authenticator.identity(principal)
+            self._identity = authenticator.identity(principal)
             if self._identity is None:
                 raise _Refused("the principal is not let in", principal)
         elif not answer:

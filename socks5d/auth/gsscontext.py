@@ -17,6 +17,9 @@ from socks5d.escape import one_line
 #: Characters of a reason, which libraries make up.
 LONGEST_REASON = 200
 
+#: What is said of a minor status that says nothing.
+_NO_WORDS = ("Success", "Unknown error", "Unknown code")
+
 #: What a client asks for that has its messages watched by the mechanism.
 _WATCHED = ("replay_detection", "out_of_sequence_detection")
 
@@ -239,5 +242,7 @@ def _remedy(keytab: Path | None) -> str:
 def _reason(error: Any) -> str:
     """What the mechanism says, or where it says nothing, the GSS-API."""
     words = error.get_all_statuses(error.min_code, False) if error.min_code else []
+    if any(each.startswith(_NO_WORDS) for each in words):
+        words = []
     words = words or error.get_all_statuses(error.maj_code, True)
     return one_line("; ".join(words))[:LONGEST_REASON]

@@ -8,9 +8,9 @@ or gone by then changes nothing but the log: who was in what was read last stays
 
 import hashlib
 import os
-import secrets
 import stat
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,10 @@ LONGEST_NAME = 255
 #: A file that was changed less long ago, in seconds, may be changed once more without
 #: another time of change, which on some file systems is that coarse.
 _COARSEST = 2.0
+#: One that has become smaller less long ago, in seconds, may be half written: htpasswd(1)
+#: empties a file before it writes it.  How often it is looked at again, after so long.
+_SETTLES = 0.05
+_LOOKS = 5
 #: An avatar's name, or that of somebody anonymous.
 Avatar = bytes | tuple[()]
 
@@ -56,11 +60,24 @@ class _Users(NamedTuple):
     What a file holds.
 
     @ivar hashes: of each name.
-    @ivar decoys: the same hashes, to take one by its number.
+    @ivar decoys: the same hashes, each by where it stands on a ring (consistent hashing), in
+        this order; nobody who does not know the hashes knows where that is.
     """
 
     hashes: dict[bytes, bytes]
-    decoys: list[bytes]
+    decoys: list[tuple[bytes, bytes]]
+
+    def decoy(self, name: bytes) -> bytes:
+        """
+        @return: what the password for a name that is not there is compared with: for one name
+            the same in all processes, and whoever else comes and goes, but for few.
+        """
+        place = bisect_left(self.decoys, (_place(name), b""))
+        return self.decoys[place % len(self.decoys)][1]
+
+
+class _Unsettled(Exception):
+    """A file is being written."""
 
 
 class PasswordFile:
@@ -75,38 +92,41 @@ class PasswordFile:
         plain: bool = False,
         say: Callable[[str], object] = lambda text: None,
         now: Callable[[], float] = time.time,
+        wait: Callable[[float], object] = time.sleep,
     ) -> None:
         """
         @param plain: whether what is no hash is a password.
         @param say: is told, in whatever thread finds out, when the file cannot be read any
             more, once for each reason, and when it can again.
         @param now: the time, in seconds, by the clock that files are marked by.
+        @param wait: waits for so many seconds.
         @raise ArgumentError: when the file cannot be read, or a line of it is wrong.
         """
         self._path = path
         self._plain = plain
         self._say = say
         self._now = now
+        self._wait = wait
         self._lock = Lock()
-        self._key = secrets.token_bytes(32)
         # What is wrong with what was read last, and what was said last.
         self._wrong = self._complaint = ""
         self._version: _Version | None = None
+        # Octets of what was read last.
+        self._size = 0
         self._users = self._read()
 
     def check(self, name: bytes, password: bytes) -> bool:
         """
         A name that is not there costs what one of those that are costs: the password is
-        compared with somebody else's, to no effect, and for one name always with the same.
+        compared with somebody else's, to no effect, and for one name with the same.
 
         @return: whether the name is there, with this password.
         """
         users = self._current()
         known = users.hashes.get(name)
-        if not users.decoys:
+        if not users.hashes:
             return False
-        digest = hashlib.blake2b(name, key=self._key, digest_size=8).digest()
-        decoy = users.decoys[int.from_bytes(digest) % len(users.decoys)]
+        decoy = users.decoy(name)
         right = parse_hash(decoy if known is None else known, plain=self._plain).check(password)
         return right and known is not None
 
@@ -118,13 +138,28 @@ class PasswordFile:
                 self._complain(f"{str(self._path)!r}: {error.strerror}")
                 return self._users
             if not same:
-                self._wrong = ""
-                try:
-                    self._users = self._read()
-                except ArgumentError as error:
-                    self._wrong = str(error)
+                self._renew()
             self._complain(self._wrong)
             return self._users
+
+    def _renew(self) -> None:
+        before = self._users
+        for _ in range(_LOOKS):
+            try:
+                self._users = self._read()
+            except _Unsettled:
+                self._wait(_SETTLES)
+                continue
+            except ArgumentError as error:
+                self._wrong = str(error)
+                return
+            break
+        else:
+            # Somebody writes on and on.  The next login looks again.
+            return
+        self._wrong = ""
+        if before.hashes and not self._users.hashes:
+            self._say(f"{str(self._path)!r} has no users any more, and nobody is let in")
 
     def _complain(self, complaint: str) -> None:
         if complaint == self._complaint:
@@ -149,11 +184,16 @@ class PasswordFile:
         except OSError as error:
             raise ArgumentError(f"{str(self._path)!r}: {error.strerror}") from None
         version = _version(status)
-        if abs(self._now() - version.changed / 1e9) > _COARSEST:
+        age = abs(self._now() - version.changed / 1e9)
+        if age < _SETTLES and min(len(content), version.size) < self._size:
+            raise _Unsettled
+        if age > _COARSEST:
             self._version = version
         if len(content) > LARGEST:
             raise ArgumentError(f"{str(self._path)!r} is larger than {LARGEST >> 20} MiB")
-        return self._parse(content)
+        users = self._parse(content)
+        self._size = len(content)
+        return users
 
     def _parse(self, content: bytes) -> _Users:
         hashes: dict[bytes, bytes] = {}
@@ -169,7 +209,7 @@ class PasswordFile:
             except HashError as error:
                 raise ArgumentError(f"{str(self._path)!r} line {number}: {error}") from None
             hashes[name] = text
-        return _Users(hashes, list(hashes.values()))
+        return _Users(hashes, sorted((_place(each), each) for each in hashes.values()))
 
 
 @implementer(ICredentialsChecker)
@@ -224,6 +264,10 @@ def make_htpasswd_checker(argument: str) -> HtpasswdChecker:
     if "\0" in arguments["path"]:
         raise ArgumentError("a path has no NUL")
     return HtpasswdChecker(Path(arguments["path"]), plain=switch(arguments, "plain"))
+
+
+def _place(octets: bytes) -> bytes:
+    return hashlib.blake2b(octets, digest_size=16).digest()
 
 
 def _version(status: os.stat_result) -> _Version:

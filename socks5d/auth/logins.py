@@ -1,8 +1,14 @@
-"""Logins that were accepted lately, by a keyed hash; never a password."""
+"""
+Logins that were accepted lately, by a keyed hash; never a password.
+
+Each is known where it came from: the same name and password from another client is
+somebody's who may be guessing, and whom the answer must not reach any sooner.  So it is with
+who tries others for the same name from the same client: after a few the login is forgotten.
+"""
 
 import os
 from hashlib import blake2b
-from typing import NamedTuple
+from hmac import compare_digest
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -13,13 +19,30 @@ from socks5d.wire.userpass import Credentials
 KNOWN = 3600.0
 #: Logins that are known; one more, and the one that was checked longest ago is forgotten.
 LOGINS = 16384
+#: Wrong passwords that may be tried where a login is known; one more, and it is not any longer.
+MISSES = 5
 
 _OCTETS = 32
+_Place = tuple[str, bytes]
 
 
-class _Login(NamedTuple):
-    identity: Identity
-    checked: float
+class Login:
+    """
+    One that was accepted.
+
+    @ivar identity: whose it is.
+    """
+
+    __slots__ = ("by", "checked", "digest", "identity", "missed")
+
+    def __init__(self, digest: bytes, identity: Identity, checked: float, by: object) -> None:
+        self.digest = digest
+        self.identity = identity
+        self.checked = checked
+        #: What it was accepted by.
+        self.by = by
+        #: Other passwords that were tried, each once.
+        self.missed: tuple[bytes, ...] = ()
 
 
 class Logins:
@@ -28,56 +51,67 @@ class Logins:
     has, and that is gone with this one.
     """
 
-    def __init__(self, clock: IReactorTime, cache: float = 0.0) -> None:
-        """
-        @param cache: for how long a login is accepted without being checked, in seconds.
-        """
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._cache = cache
         self._key = os.urandom(_OCTETS)
-        #: In the order in which they were checked.
-        self._logins: dict[bytes, _Login] = {}
+        #: By client and name, in the order in which they were checked.
+        self._logins: dict[_Place, Login] = {}
 
     def __len__(self) -> int:
         """How many are known."""
         return len(self._logins)
 
-    def accepted(self, credentials: Credentials, identity: Identity) -> None:
+    def accepted(
+        self, client: str, credentials: Credentials, identity: Identity, by: object = None
+    ) -> None:
         """
+        @param client: what tells the client apart.
         @param credentials: what was just checked, and right.
         @param identity: whose they are.
+        @param by: what tells apart those who accept logins.
         """
+        place = client, credentials.username
         digest = self._digest(credentials)
-        self._logins.pop(digest, None)
-        self._logins[digest] = _Login(identity, self._clock.seconds())
+        before = self._logins.pop(place, None)
+        login = self._logins[place] = Login(digest, identity, self._clock.seconds(), by)
+        if before is not None and before.digest == digest:
+            login.missed = before.missed
         self._forget_old()
 
-    def refused(self, credentials: Credentials) -> None:
+    def refused(self, client: str, credentials: Credentials) -> None:
         """
         @param credentials: what was just checked, and is wrong, whatever it was before.
         """
-        self._logins.pop(self._digest(credentials), None)
+        place = client, credentials.username
+        login = self._logins.get(place)
+        if login is not None and login.digest == self._digest(credentials):
+            del self._logins[place]
 
-    def known(self, credentials: Credentials) -> bool:
+    def find(self, client: str, credentials: Credentials) -> Login | None:
         """
-        @return: whether these credentials were right lately.
-        """
-        return self._find(credentials, KNOWN) is not None
+        To be asked once for each attempt, for who asks may be guessing.
 
-    def cached(self, credentials: Credentials) -> Identity | None:
+        @return: the login that these credentials were accepted as, from this client, within the
+            last L{KNOWN} seconds.
         """
-        @return: whose these credentials are, where they need not be checked again yet.
-        """
-        found = self._find(credentials, self._cache) if self._cache else None
-        return None if found is None else found.identity
-
-    def _find(self, credentials: Credentials, seconds: float) -> _Login | None:
-        if not self._logins:
+        place = client, credentials.username
+        login = self._logins.get(place)
+        if login is None or self._clock.seconds() - login.checked >= KNOWN:
             return None
-        login = self._logins.get(self._digest(credentials))
-        if login is None or self._clock.seconds() - login.checked >= seconds:
-            return None
-        return login
+        digest = self._digest(credentials)
+        if compare_digest(digest, login.digest):
+            return login
+        if digest not in login.missed:
+            login.missed += (digest,)
+            if len(login.missed) > MISSES:
+                del self._logins[place]
+        return None
+
+    def age(self, login: Login) -> float:
+        """
+        @return: how long ago a login was checked, in seconds.
+        """
+        return self._clock.seconds() - login.checked
 
     def _digest(self, credentials: Credentials) -> bytes:
         # A name's length, of one octet, tells where it ends.
@@ -87,7 +121,7 @@ class Logins:
     def _forget_old(self) -> None:
         now = self._clock.seconds()
         while True:
-            digest, oldest = next(iter(self._logins.items()))
+            place, oldest = next(iter(self._logins.items()))
             if len(self._logins) <= LOGINS and now - oldest.checked < KNOWN:
                 return
-            del self._logins[digest]
+            del self._logins[place]

@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from socks5d.auth.arguments import ArgumentError, parse_arguments
-from socks5d.auth.blocking import in_login_thread
+from socks5d.auth.blocking import current_login, in_login_thread
 from socks5d.auth.octets import octets_of
 from socks5d.auth.pamfiles import what_is_missing
 from socks5d.auth.undecided import Undecided
@@ -46,6 +46,7 @@ _SUCCESS = 0
 _DISALLOW_NULL_AUTHTOK = 0x1
 _SILENT = 0x8000
 _USER = 2
+_RHOST = 4
 _FAIL_DELAY = 10
 #: Answers that say something about who logs in: permission denied, authentication error,
 #: unknown user, too many tries, password expired, account expired.
@@ -96,12 +97,13 @@ class PAMService:
             ctypes.POINTER(ctypes.c_char_p),
         ]
 
-    def login(self, name: bytes, password: bytes) -> Answer:
+    def login(self, name: bytes, password: bytes, host: bytes | None = None) -> Answer:
         """
         Ask PAM, which blocks for as long as its modules take.
 
         @param name: without a NUL.
         @param password: without a NUL.
+        @param host: from where (PAM_RHOST), for modules that go by it; None where nobody knows.
         """
         missing = what_is_missing(self.name)
         if missing:
@@ -123,6 +125,9 @@ class PAMService:
             asked = True
             # A refusal should wait, but not in a thread, of which there are few.
             attempt.pam_set_item(handle, _FAIL_DELAY, ctypes.cast(delay, ctypes.c_void_p))
+            if host is not None:
+                there = ctypes.cast(ctypes.c_char_p(host), ctypes.c_void_p)
+                attempt.pam_set_item(handle, _RHOST, there)
             # By default an account without a password lets in whoever gives any.
             status: int = authenticate(handle, flags | _DISALLOW_NULL_AUTHTOK | _SILENT)
             return status
@@ -161,7 +166,9 @@ class PAMChecker:
     credentialInterfaces = (IUsernamePassword,)
     _log = Logger()
 
-    def __init__(self, login: Callable[[bytes, bytes], Answer], reactor: Any = None) -> None:
+    def __init__(
+        self, login: Callable[[bytes, bytes, bytes | None], Answer], reactor: Any = None
+    ) -> None:
         """
         @param login: asks PAM, in a thread; L{PAMService.login}.
         @param reactor: whose threads and time; the global one's by default.
@@ -183,7 +190,9 @@ class PAMChecker:
 
             self._reactor = reactor
         began = self._reactor.seconds()
-        asked = in_login_thread(partial(self._login, name, password), self._reactor)
+        client = current_login().client
+        host = None if client is None or client.address is None else str(client.address).encode()
+        asked = in_login_thread(partial(self._login, name, password, host), self._reactor)
         return asked.addCallback(self._answered, began)
 
     def _answered(self, answer: Answer, began: float) -> Avatar | Deferred[Avatar]:

@@ -1,8 +1,7 @@
 """Username and password (RFC 1929) over C{twisted.cred} checkers."""
 
 import hmac
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Sequence
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
@@ -13,10 +12,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from socks5d.auth.blocking import of_known
+from socks5d.auth.blocking import Login, checking
 from socks5d.auth.guessing import PATIENCE, Guessing, NotChecked
-from socks5d.auth.logins import Logins
-from socks5d.auth.undecided import TooManyLogins, Undecided
+from socks5d.auth.undecided import TooManyLogins, Unanswered, Undecided
 from socks5d.bounded import Complaints, DeadlinePassed, bounded
 from socks5d.escape import printable
 from socks5d.interfaces import IAuthenticator, INegotiation
@@ -88,8 +86,8 @@ class PasswordAuthenticator:
     Method 2.  Asks checkers in their order; the first that accepts gives the
     identity its name.  A checker that fails or hangs has not accepted.
 
-    Guessing is slowed: see L{Guessing}.  Credentials that were right within the last hour
-    do not wait for what others do, nor for the threads that others are checked in.
+    Guessing is slowed: see L{Guessing}.  Credentials that were right within the last hour,
+    from the same client, do not wait for what others do, nor where others are checked.
     """
 
     method = socks5.USERNAME_PASSWORD
@@ -109,17 +107,19 @@ class PasswordAuthenticator:
         @param checkers: at least one; each takes L{IUsernamePassword}.
         @param seconds: how long a login may take, waiting for its turn included; of what is
             left each checker gets an equal part.
-        @param guessing: what failed lately, for authenticators that share it; by default
-            one of this authenticator's, with a quarter of C{seconds} for patience.
-        @param cache: for how long credentials that were right are taken without being
-            checked, in seconds.
+        @param guessing: what became of logins lately, for authenticators that share it; by
+            default one of this authenticator's, with a quarter of C{seconds} for patience.
+        @param cache: for how long credentials that were right are taken from the same client
+            without being checked, in seconds.
         """
         self._checkers = tuple(checkers)
         self._clock = clock
         self._seconds = seconds
-        self._guessing = guessing or Guessing(clock, Limits().failures, seconds * PATIENCE)
-        self._logins = Logins(clock, cache)
+        self._cache = cache
+        self._guessing = guessing or Guessing(clock, Limits(), seconds * PATIENCE)
         self._complaints = Complaints(clock, self._log)
+        # By which its logins are told from others', and which holds nothing of it.
+        self._me = object()
 
     def negotiate(self, client: Client) -> INegotiation:
         """See L{IAuthenticator}."""
@@ -130,16 +130,18 @@ class PasswordAuthenticator:
         @param client: who gives them.
         @return: who it is.
         @raise NotLetIn: when no checker accepts.
+        @raise NotChecked: when it would have to wait for its turn for too long.
         """
-        identity = self._logins.cached(credentials)
-        if identity is not None:
-            return identity
         until = self._clock.seconds() + self._seconds
-        if self._logins.known(credentials):
-            return await self._ask(credentials, until, of_known)
-        async with self._guessing.attempt(client, credentials.username) as attempt:
+        guessing = self._guessing
+        found = guessing.logins.find(guessing.clients.of(client), credentials)
+        if found is not None:
+            if found.by is self._me and guessing.logins.age(found) < self._cache:
+                return found.identity
+            return await self._ask(client, credentials, until, known=True)
+        async with guessing.attempt(client, credentials.username) as attempt:
             try:
-                identity = await self._ask(credentials, until)
+                identity = await self._ask(client, credentials, until, known=False)
             except NotLetIn as error:
                 attempt.failed = error.guess
                 raise
@@ -147,40 +149,44 @@ class PasswordAuthenticator:
             return identity
 
     async def _ask(
-        self,
-        credentials: userpass.Credentials,
-        until: float,
-        within: Callable[[], AbstractContextManager[None]] = nullcontext,
+        self, client: Client, credentials: userpass.Credentials, until: float, *, known: bool
     ) -> Identity:
         reasons: set[str] = set()
+        guessing = self._guessing
+        who = guessing.clients.of(client)
+        key = credentials.username if known else who
         for place, checker in enumerate(self._checkers):
             left = max(until - self._clock.seconds(), 0.0)
-            offered = UsernamePassword(*credentials)
-            with within():
-                answer = maybeDeferred(checker.requestAvatarId, offered)
+            login = Login(client, key, known=known)
+            with checking(login):
+                answer = maybeDeferred(checker.requestAvatarId, UsernamePassword(*credentials))
             try:
                 avatar = await bounded(self._clock, left / (len(self._checkers) - place), answer)
                 identity = Identity(_avatar_name(avatar), "password")
             except CancelledError:
                 raise
-            except TooManyLogins:
-                reasons.add(_TOO_MANY)
-            except Undecided:
-                reasons.add(_UNDECIDED)
-            except UnauthorizedLogin:
-                reasons.add(_WRONG)
             except Exception as error:  # noqa: BLE001 (a stranger's code)
-                self._complaints.complain(
-                    "a credentials checker failed, which accepts nobody", Failure()
-                )
-                reasons.add(_LATE if isinstance(error, DeadlinePassed) else _BROKEN)
+                reasons.add(self._why_not(error, login))
             else:
-                self._logins.accepted(credentials, identity)
+                guessing.logins.accepted(who, credentials, identity, self._me)
                 return identity
         if reasons == {_WRONG}:
             # Not where one of them could not tell: it may be the one that knows the name.
-            self._logins.refused(credentials)
+            guessing.logins.refused(who, credentials)
         raise NotLetIn(reasons)
+
+    def _why_not(self, error: Exception, login: Login) -> str:
+        if isinstance(error, Unanswered):
+            return _LATE
+        if isinstance(error, Undecided):
+            return _TOO_MANY if isinstance(error, TooManyLogins) else _UNDECIDED
+        if isinstance(error, UnauthorizedLogin):
+            return _WRONG
+        if isinstance(error, DeadlinePassed) and login.waits:
+            self._complaints.warn("logins wait for longer than they may for somebody to check them")
+            return _TOO_MANY
+        self._complaints.complain("a credentials checker failed, which accepts nobody", Failure())
+        return _LATE if isinstance(error, DeadlinePassed) else _BROKEN
 
 
 def _avatar_name(avatar: object) -> str:

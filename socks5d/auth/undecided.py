@@ -1,4 +1,4 @@
-"""How a credentials checker says that it has not looked at somebody's credentials."""
+"""How a credentials checker says that it did not find out about somebody's credentials."""
 
 from twisted.cred.error import UnauthorizedLogin
 
@@ -14,3 +14,10 @@ class Undecided(UnauthorizedLogin):
 
 class TooManyLogins(Undecided):
     """As many logins wait to be checked as may."""
+
+
+class Unanswered(UnauthorizedLogin):
+    """
+    Whoever knows was given the credentials and did not say in time whether they are right.
+    They count as a wrong guess: of right ones it may say so at once.
+    """

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, ip_network
 from attrs import frozen
 
 from socks5d.escape import LIMIT, printable
-from socks5d.model import Identity
+from socks5d.model import Client, Identity
 from socks5d.wire.address import IPAddress, address_text
 
 #: Bits of an address of each family.
@@ -33,6 +33,12 @@ class Prefixes:
     ipv4: int = 32
     ipv6: int = 64
 
+    def of(self, client: Client) -> str:
+        """
+        @return: the L{key} of a client's address; "" for those without, who are one.
+        """
+        return "" if client.address is None else self.key(client.address)
+
     def key(self, address: IPAddress) -> str:
         """
         @return: the address where it is a client by itself, or its network.
@@ -42,6 +48,10 @@ class Prefixes:
                 return address_text(address)
             return _network(4, int(address) >> (IPV4_BITS - self.ipv4), self.ipv4)
         return _network(6, int(address) >> (IPV6_BITS - self.ipv6), self.ipv6)
+
+
+#: An address of IPv4, and a /64 of IPv6.
+USUAL = Prefixes()
 
 
 @lru_cache(4096)

@@ -271,10 +271,10 @@ class SOCKSProtocol(ControlConnection):
             self.session.opened(bound)
             self.send(self.granted(bound))
         except BaseException:
-            self.carry_by(association)
+            self.carry_by(association, deaf=True)
             association.abort("error in the server")
             raise
-        self.carry_by(association)
+        self.carry_by(association, deaf=True)
 
     def _listening(self, bound: Address) -> None:
         """The first reply to a BIND."""

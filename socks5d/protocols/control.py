@@ -82,6 +82,7 @@ class ControlConnection(Protocol):
         self._heard = False
         self._paused = False
         self._encapsulation: IEncapsulation | None = None
+        self._deaf = False
         self._out: StreamTransport
         self._carrier: Carrier | None = None
 
@@ -139,6 +140,8 @@ class ControlConnection(Protocol):
             self.session.identify(far(self.transport), near(self.transport))
             if self.session.server.limiter.limits_clients:
                 self._enter()
+        if self._deaf:
+            return
         if self._encapsulation is not None:
             data = self._decapsulated(data)
         if self._carrier is not None:
@@ -171,7 +174,7 @@ class ControlConnection(Protocol):
         self.eof = True
         if self.closing:
             self.transport.loseConnection()
-        elif self._encapsulation is not None and not self._finished(self._encapsulation):
+        elif not self._deaf and not self._finished():
             self.abort(Outcome.MALFORMED, "what the client sent is cut off")
         elif self._carrier is not None:
             self._carrier.client_eof()
@@ -245,10 +248,12 @@ class ControlConnection(Protocol):
         """What wraps all that is sent both ways, if anything does."""
         return self._encapsulation
 
-    def _finished(self, encapsulation: IEncapsulation) -> bool:
+    def _finished(self) -> bool:
         """Whether what has come ends where a message does."""
+        if self._encapsulation is None:
+            return True
         try:
-            encapsulation.finish()
+            self._encapsulation.finish()
         except Exception:  # noqa: BLE001 (a stranger's code, and a stranger's octets)
             return False
         return True
@@ -296,15 +301,18 @@ class ControlConnection(Protocol):
             # Nobody asks the transport for anything any more.
             del self._out, self.transport
 
-    def carry_by(self, carrier: Carrier) -> None:
+    def carry_by(self, carrier: Carrier, *, deaf: bool = False) -> None:
         """
         The request is granted, and what follows is somebody else's; what has come
         early goes first.
 
         @param carrier: from here on it hears of what happens on this connection; it
             says by L{carried} when nothing of it is left.
+        @param deaf: whether what the client sends from here on means nothing, and is not
+            even unwrapped: it could be out of turn with datagrams, of which some get lost.
         """
         self.session.no_deadline()
+        self._deaf = deaf
         self._carrier = carrier
         if self._buffer:
             early, self._buffer = self._buffer, b""

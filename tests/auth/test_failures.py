@@ -82,6 +82,18 @@ def test_pauses_double_up_to_the_longest(clock: Clock, table: Failures) -> None:
     assert pauses == [1, 2, 4, 8, 16, 32, 32, 32]
 
 
+def test_the_longest_pause_can_be_another(clock: Clock) -> None:
+    table = Failures(clock, 1, PATIENCE, 2.5)
+    fail(clock, table, 1)
+    for pause in (1, 2, 2.5, 2.5):
+        attempt = Attempt(table)
+        clock.advance(pause - 0.01)
+        assert not attempt.runs
+        clock.advance(0.02)
+        assert attempt.runs
+        table.give_back("a", failed=True)
+
+
 def test_attempts_side_by_side_gain_nothing(clock: Clock, table: Failures) -> None:
     attempts = [Attempt(table) for _ in range(20)]
     assert [each.runs for each in attempts] == [True] * FREE + [False] * 17

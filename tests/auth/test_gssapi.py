@@ -1,19 +1,22 @@
 """The GSS-API's sub-negotiation (RFC 1961): what is taken, what is answered, who is let in."""
 
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute, fail
 from zope.interface.verify import verifyObject
 
 from socks5d.auth import gssapi as module
+from socks5d.auth.blocking import Login, current_login
 from socks5d.auth.gssapi import GSSAPIAuthenticator
 from socks5d.auth.gsscontext import NotEstablished
 from socks5d.auth.gssencapsulation import GSSEncapsulation
 from socks5d.auth.undecided import TooManyLogins
 from socks5d.interfaces import IAuthenticator, IBudgetedAuthenticator, INegotiation
+from socks5d.limits.keys import Prefixes
 from socks5d.model import Authenticated, Client, Identity, More, NotAuthenticated, Step
 from socks5d.wire.gssframe import CONTEXT, ENCAPSULATED, PROTECTION, encode_message
 
@@ -66,11 +69,10 @@ class Fake:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would be done in a thread is done at once."""
 
-    class InThisThread:
-        async def run(self, client: Client, job: Any) -> Any:
-            return job()
+    def in_this_thread(job: Any, reactor: Any) -> Deferred[Any]:
+        return execute(job)
 
-    monkeypatch.setattr(module, "login_turns", lambda reactor: InThisThread())
+    monkeypatch.setattr(module, "in_login_thread", in_this_thread)
 
 
 def begin(context: Fake | None = None, **changes: Any) -> INegotiation:
@@ -277,11 +279,25 @@ def test_principals_can_have_other_names(names: Any, name: str) -> None:
 
 
 def test_too_many_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        async def run(self, client: Client, job: Any) -> Any:
-            raise TooManyLogins("too many logins at once")
+    def full(job: Any, reactor: Any) -> Deferred[Any]:
+        return fail(TooManyLogins("too many logins at once"))
 
-    monkeypatch.setattr(module, "login_turns", lambda reactor: Full())
+    monkeypatch.setattr(module, "in_login_thread", full)
     step = say(begin(), context(b"one"))
     assert isinstance(step, NotAuthenticated)
     assert (step.send, step.reason) == (ABORT, "too many logins at once")
+
+
+def test_turns_are_by_client_as_they_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Login] = []
+
+    def looking(job: Any, reactor: Any) -> Deferred[Any]:
+        seen.append(current_login())
+        return execute(job)
+
+    monkeypatch.setattr(module, "in_login_thread", looking)
+    authenticator = GSSAPIAuthenticator(Fake, object(), clients=Prefixes(24, 64))
+    for address in (ip_address("192.0.2.7"), ip_address("2001:db8::7"), None):
+        say(authenticator.negotiate(Client(address)), context(b"one"))
+    assert [each.key for each in seen] == ["192.0.2.0/24", "2001:db8::/64", ""]
+    assert not any(each.known for each in seen)

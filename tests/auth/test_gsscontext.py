@@ -1,6 +1,7 @@
 """Security contexts with a real KDC: who is let in, and what a context does."""
 
 import builtins
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,18 @@ def test_what_is_no_token_establishes_nothing(token: bytes, keytab: Path) -> Non
     assert not ours.complete
     assert "\n" not in str(caught.value)
     assert 0 < len(str(caught.value)) <= 200
+    assert "Success" not in str(caught.value)
+    assert "Unknown" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [1, 10, 30, 100])
+def test_a_token_that_is_cut_off_is_refused_by_a_reason(
+    size: int, keytab: Path, tickets: str
+) -> None:
+    token = initiator(tickets).step()
+    with pytest.raises(NotEstablished) as caught:
+        Acceptor("rcmd", keytab).context().step(token[:size])
+    assert not re.search("Success|Unknown", str(caught.value))
 
 
 def test_an_empty_token_establishes_nothing(keytab: Path) -> None:

@@ -3,11 +3,14 @@
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from socks5d.auth.guessing import Guessing, NotChecked, name_key
+from socks5d.auth.guessing import NAME_PAUSE, Guessing, NotChecked, name_key
 from socks5d.model import Client
+from socks5d.parameters import Limits
 
 FREE, PATIENCE = 3, 2.0
 
@@ -56,7 +59,7 @@ class Trial:
 
 @pytest.fixture
 def guessing() -> Guessing:
-    return Guessing(Clock(), FREE, PATIENCE)
+    return Guessing(Clock(), Limits(failures=FREE), PATIENCE)
 
 
 def guess(guessing: Guessing, address: str, name: bytes, times: int) -> None:
@@ -159,7 +162,7 @@ def test_who_leaves_while_it_waits_for_the_names_turn_has_tried_nothing(
 
 def test_what_would_wait_for_too_long_is_not_checked() -> None:
     clock = Clock()
-    guessing = Guessing(clock, 1, PATIENCE)
+    guessing = Guessing(clock, Limits(failures=1), PATIENCE)
     guess(guessing, "192.0.2.1", b"ann", 1)
     trial = Trial(guessing, client("192.0.2.1"), b"bob")
     clock.advance(1)
@@ -168,10 +171,11 @@ def test_what_would_wait_for_too_long_is_not_checked() -> None:
     in_vain = Trial(guessing, client("192.0.2.1"), b"eve")
     clock.advance(PATIENCE / 2)
     assert in_vain.refused() == "too many failures from this client, not checked"
+    # For a name somebody else is just trying.
     guess(guessing, "192.0.2.3", b"carl", 1)
     second = Trial(guessing, client("192.0.2.4"), b"carl")
-    clock.advance(1)
-    second.end(failed=True)
+    clock.advance(NAME_PAUSE)
+    assert second.began
     in_vain = Trial(guessing, client("192.0.2.5"), b"carl")
     clock.advance(PATIENCE / 2)
     assert in_vain.refused() == "too many failures for this name, not checked"
@@ -179,16 +183,55 @@ def test_what_would_wait_for_too_long_is_not_checked() -> None:
 
 def test_what_is_not_checked_is_held_against_nobody() -> None:
     clock = Clock()
-    guessing = Guessing(clock, 1, PATIENCE)
-    for address in ("192.0.2.1", "192.0.2.2"):
-        trial = Trial(guessing, client(address), b"ann")
-        clock.advance(1)
-        trial.end(failed=True)
+    guessing = Guessing(clock, Limits(failures=1), PATIENCE)
+    guess(guessing, "192.0.2.1", b"ann", 1)
+    busy = Trial(guessing, client("192.0.2.2"), b"ann")
+    clock.advance(NAME_PAUSE)
+    assert busy.began
     in_vain = Trial(guessing, client("192.0.2.3"), b"ann")
     clock.advance(PATIENCE / 2)
     assert in_vain.refused()
     # Its client may try another name at once.
     assert not waits(guessing, "192.0.2.3", b"bob")
+
+
+@pytest.mark.parametrize("patience", [0.1, 2.0, 60.0])
+def test_nobody_is_kept_out_by_those_who_guess_their_name(patience: float) -> None:
+    clock = Clock()
+    guessing = Guessing(clock, Limits(failures=FREE), patience)
+    for number in range(100):
+        trial = Trial(guessing, client(f"192.0.2.{number}"), b"ann")
+        clock.pump([0.01] * 120)
+        trial.end(failed=True)
+    began = clock.seconds()
+    owner = Trial(guessing, client("198.51.100.1"), b"ann")
+    assert not owner.began
+    while not owner.began:
+        clock.advance(0.01)
+    assert clock.seconds() - began <= min(NAME_PAUSE, patience / 2) + 0.01
+    # And together those who guess have one attempt for each of these pauses.
+    guesses = [Trial(guessing, client(f"203.0.113.{number}"), b"ann") for number in range(9)]
+    owner.end(failed=False)
+    assert sum(each.began for each in guesses) == 1
+
+
+def test_clients_are_told_apart_as_is_said() -> None:
+    guessing = Guessing(Clock(), Limits(failures=FREE, client_ipv4=24, client_ipv6=48), PATIENCE)
+    for number in range(FREE):
+        guess(guessing, f"192.0.2.{number}", str(number).encode(), 1)
+        guess(guessing, f"2001:db8:0:{number}::1", str(number).encode(), 1)
+    assert waits(guessing, "192.0.2.200", b"d")
+    assert waits(guessing, "2001:db8:0:ffff::1", b"d")
+    assert not waits(guessing, "192.0.3.1", b"d")
+    assert not waits(guessing, "2001:db8:1::1", b"d")
+    guessing.limit(Limits(failures=FREE), PATIENCE)
+    assert not waits(guessing, "192.0.2.200", b"d")
+
+
+@given(st.binary(max_size=255))
+def test_of_a_name_no_more_is_kept_than_a_digest(name: bytes) -> None:
+    assert len(name_key(name)) == 16
+    assert name_key(name) == name_key(b" " + name + b" ")
 
 
 def test_a_client_without_an_address_takes_its_names_turns(guessing: Guessing) -> None:

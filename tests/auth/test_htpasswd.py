@@ -4,7 +4,7 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +50,23 @@ class Watched:
     A file long after it was written, unless told otherwise, and what is said about it.
 
     @ivar age: of what is read, in seconds.
+    @ivar waits: how long it was waited for, in seconds.
+    @ivar meanwhile: is called then.
     """
 
     def __init__(self, path: Path, **options: Any) -> None:
         self.said: list[str] = []
+        self.waits: list[float] = []
+        self.meanwhile: Callable[[], object] = lambda: None
         self.age = 3600.0
         self.path = path
-        self.file = PasswordFile(path, say=self.said.append, now=self._now, **options)
+        self.file = PasswordFile(
+            path, say=self.said.append, now=self._now, wait=self._wait, **options
+        )
+
+    def _wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.meanwhile()
 
     def _now(self) -> float:
         return (self.path.stat().st_ctime_ns / 1e9) + self.age
@@ -210,7 +220,7 @@ def test_what_changes_counts_with_the_next_login(path: Path) -> None:
     # In its place, too, as htpasswd writes.
     path.write_text("")
     assert not file.lets_in(b"ann", b"fresh")
-    assert file.said == []
+    assert file.said == [f"'{path}' has no users any more, and nobody is let in"]
 
 
 @pytest.mark.parametrize("age", [0.0, 1.9, -1.9, 2.1, -2.1, 3600.0])
@@ -221,7 +231,7 @@ def test_what_was_fresh_when_it_was_read_is_read_again(
     version = htpasswd._version(path.stat())
     monkeypatch.setattr(htpasswd, "_version", lambda _status: version)
     file = PasswordFile(path, now=lambda: version.changed / 1e9 + age)
-    path.write_text(ANN.replace("ann", "eve"))
+    path.write_text(ANN.replace("ann", "eve") + BOB)
     assert file.check(b"eve", b"secret") is (abs(age) < 2)
 
 
@@ -297,6 +307,74 @@ def test_a_file_that_is_gone_changes_nothing_and_is_said_once(path: Path) -> Non
     assert "right again" in file.said[2]
 
 
+@pytest.mark.parametrize("content", ["", ANN, ANN[:40]])
+def test_one_that_becomes_smaller_is_waited_for(content: str, path: Path) -> None:
+    """As htpasswd(1) writes: for a moment there is nothing, or a part."""
+    file = Watched(path)
+    file.age = 0.01
+    path.write_text(content)
+    file.meanwhile = lambda: path.write_text(ANN + BOB.replace("bob", "eve"))
+    assert file.lets_in(b"eve", b"other")
+    assert not file.lets_in(b"bob", b"other")
+    assert (len(file.waits), file.said) == (1, [])
+
+
+def test_what_has_become_smaller_is_believed_when_it_stays_so(path: Path) -> None:
+    file = Watched(path)
+    file.age = 0.01
+
+    def grow_old() -> None:
+        file.age += file.waits[-1]
+
+    file.meanwhile = grow_old
+    path.write_text(ANN)
+    assert not file.lets_in(b"bob", b"other")
+    assert file.lets_in(b"ann")
+    assert len(file.waits) == 1
+
+
+def test_one_that_is_written_on_and_on_changes_nothing_yet(path: Path) -> None:
+    file = Watched(path)
+    file.age = 0.01
+    path.write_text("")
+    assert file.lets_in(b"ann")
+    assert len(file.waits) == 5
+    file.age = 1.0
+    assert not file.lets_in(b"ann")
+
+
+def test_one_that_is_emptied_while_it_is_read_is_not_believed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = Watched(path)
+    file.age = 0.0
+    replace(path, ANN + BOB + "#\n")
+    look = os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        status = look(descriptor)
+        path.write_text("")
+        return status
+
+    def written() -> None:
+        patch.undo()
+        path.write_text(ANN + BOB)
+
+    file.meanwhile = written
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fstat)
+        assert file.lets_in(b"ann")
+    assert (len(file.waits), file.said) == (1, [])
+
+
+def test_what_becomes_larger_counts_at_once(path: Path) -> None:
+    file = Watched(path)
+    file.age = 0.0
+    with path.open("a") as there:
+        there.write(f"carol:{hashed('third')}\n")
+    assert file.lets_in(b"carol", b"third")
+
+
 @given(st.lists(st.sampled_from([ANN, BOB, "x\n", "#\n", "\n", ":\n"]) | st.text(), max_size=6))
 def test_any_content_is_read_or_told(tmp_path_factory: Any, lines: list[str]) -> None:
     path = tmp_path_factory.getbasetemp() / "any-htpasswd"
@@ -337,6 +415,26 @@ def test_a_name_that_is_not_there_costs_a_hash_of_the_files(
     asked.clear()
     assert file.lets_in(b"user1")
     assert len(asked) == 1
+
+
+def test_a_name_that_is_not_there_costs_the_same_hash_in_every_process(path: Path) -> None:
+    names = [f"user{each}" for each in range(40)]
+    lines = [f"{each}:{hashed(each)}\n" for each in names]
+    path.write_text("".join(lines))
+    one, other = Watched(path), Watched(path)
+
+    def decoys(watched: Watched) -> list[bytes]:
+        return [watched.file._current().decoy(f"nobody{each}".encode()) for each in range(400)]
+
+    before = decoys(one)
+    assert decoys(other) == before
+    assert len(set(before)) > 20
+    # Nor does it change with who comes and goes, but for what had that one's.
+    gone = hashed(names[0]).encode()
+    replace(path, "".join(lines[:0:-1]))
+    after = decoys(one)
+    assert all(old in (new, gone) for old, new in zip(before, after, strict=True))
+    assert gone not in after
 
 
 def measure(file: PasswordFile, logins: int) -> float:

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,14 +21,17 @@ from zope.interface.verify import verifyObject
 
 from socks5d.auth import pam
 from socks5d.auth.arguments import ArgumentError
+from socks5d.auth.blocking import Login, checking
 from socks5d.auth.pam import Answer, PAMChecker, PAMService, make_pam_checker
 from socks5d.auth.pamfiles import what_is_missing
 from socks5d.auth.undecided import Undecided
+from socks5d.model import Client
 from tests.support.running import in_reactor
 
 ANN = UsernamePassword(b"ann", b"secret")
 DISALLOW_NULL_AUTHTOK, SILENT = 1, 0x8000
 AUTH_ERR, SYSTEM_ERR = 7, 4
+RHOST = 4
 
 
 class Authenticator:
@@ -55,6 +59,9 @@ class Authenticator:
         return answer
 
     def pam_set_item(self, handle: Any, item: int, value: ctypes.c_void_p) -> int:
+        if item == RHOST:
+            self.asked.append(("from", ctypes.cast(value, ctypes.c_char_p).value))
+            return 0
         assert item == 10
         kind = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
         self._function = ctypes.cast(value, kind)
@@ -100,6 +107,11 @@ def test_a_login_is_authentication_and_account_management(answers: Answers) -> N
         ("auth", strict),
         ("account", strict),
     ]
+
+
+def test_modules_are_told_from_where(answers: Answers) -> None:
+    assert answers.service.login(b"ann", b"secret", b"2001:db8::1") == Answer(b"ann")
+    assert answers.asked[1] == ("from", b"2001:db8::1")
 
 
 @pytest.mark.parametrize("code", [AUTH_ERR, 6, 10, 11, 12, 13])
@@ -182,7 +194,7 @@ class Threads(Clock):
         self.jobs: list[tuple[Callable[[], Any], Deferred[Any]]] = []
         self._answer = answer
 
-    def ask(self, name: bytes, password: bytes) -> Answer:
+    def ask(self, name: bytes, password: bytes, host: bytes | None) -> Answer:
         self.asked.append((name, password))
         if isinstance(self._answer, Exception):
             raise self._answer
@@ -328,9 +340,24 @@ def test_what_pams_library_raises_accepts_nobody(monkeypatch: pytest.MonkeyPatch
 def test_it_is_asked_in_a_thread_for_logins() -> None:
     threads: list[str] = []
 
-    def ask(name: bytes, password: bytes) -> Answer:
+    def ask(name: bytes, password: bytes, host: bytes | None) -> Answer:
         threads.append(threading.current_thread().name)
+        assert host is None
         return Answer(name)
 
     assert in_reactor(PAMChecker(ask).requestAvatarId, ANN) == b"ann"
     assert "socks5d-try" in threads[0]
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1", None])
+def test_pam_is_told_where_a_client_is(address: str | None) -> None:
+    client = Client(None if address is None else ip_address(address), 40000)
+
+    def ask(name: bytes, password: bytes, host: bytes | None) -> Answer:
+        return Answer(name + b"@" + (host or b"nowhere"))
+
+    def log_in() -> Deferred[Any]:
+        with checking(Login(client)):
+            return PAMChecker(ask).requestAvatarId(ANN)
+
+    assert in_reactor(log_in) == f"ann@{address or 'nowhere'}".encode()

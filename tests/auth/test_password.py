@@ -21,12 +21,13 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from socks5d.auth import PasswordAuthenticator
-from socks5d.auth.blocking import is_known
+from socks5d.auth.blocking import Login, current_login
 from socks5d.auth.guessing import Guessing
 from socks5d.auth.password import UsernamePassword
-from socks5d.auth.undecided import TooManyLogins, Undecided
+from socks5d.auth.undecided import TooManyLogins, Unanswered, Undecided
 from socks5d.interfaces import IAuthenticator, INegotiation
 from socks5d.model import Authenticated, Client, Identity, More, NotAuthenticated
+from socks5d.parameters import Limits
 from socks5d.wire.userpass import Credentials, encode_credentials
 
 SECONDS = 10.0
@@ -398,7 +399,7 @@ def logs_in(
 
 
 def guarded(clock: Clock, free: int, *checkers: ICredentialsChecker) -> PasswordAuthenticator:
-    guessing = Guessing(clock, free, SECONDS / 4)
+    guessing = Guessing(clock, Limits(failures=free), SECONDS / 4)
     return PasswordAuthenticator(checkers, clock, SECONDS, guessing=guessing)
 
 
@@ -427,12 +428,71 @@ def test_who_was_let_in_before_does_not_wait_for_those_who_guess(clock: Clock) -
     logs_in(authenticator, WRONG)
     assert logs_in(authenticator, WRONG) is None
     assert isinstance(logs_in(authenticator), Authenticated)
+    assert checker.checked == 3
+
+
+def test_who_guesses_hears_of_a_right_guess_no_sooner_than_of_others(clock: Clock) -> None:
+    checker = Counting()
+    authenticator = guarded(clock, 3, checker)
     assert isinstance(logs_in(authenticator, who="192.0.2.77"), Authenticated)
-    assert checker.checked == 4
+    told = []
+    for password in (*(b"%d" % number for number in range(50)), SECRET):
+        data = encode_credentials(Credentials(b"alice", password))
+        step = authenticator.negotiate(Client(ip_address("192.0.2.1"), 1)).receive(data)
+        # Who leaves while waiting has had no answer, and can try the next.
+        said = heard(step)
+        if not said:
+            assert isinstance(step, Deferred)
+            step.cancel()
+        told.append(said[0])
+    assert not any(isinstance(each, Authenticated) for each in told)
+    assert checker.checked == 1 + 3
+
+
+@pytest.mark.parametrize("cache", [0, 60])
+def test_so_it_is_for_who_shares_an_address_with_whom_it_guesses(
+    clock: Clock, cache: float
+) -> None:
+    checker = Counting()
+    guessing = Guessing(clock, Limits(failures=1), SECONDS / 4)
+    authenticator = PasswordAuthenticator([checker], clock, SECONDS, guessing=guessing, cache=cache)
+    assert isinstance(logs_in(authenticator), Authenticated)
+    for number in range(50):
+        data = encode_credentials(Credentials(b"alice", b"%d" % number))
+        step = authenticator.negotiate(Client(ip_address("192.0.2.1"), 1)).receive(data)
+        if not heard(step):
+            assert isinstance(step, Deferred)
+            step.cancel()
+    assert logs_in(authenticator) is None
+
+
+def test_a_cached_login_is_checked_for_another_client(clock: Clock) -> None:
+    checker = Counting()
+    authenticator = PasswordAuthenticator([checker], clock, SECONDS, cache=60)
+    for who in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):
+        assert isinstance(logs_in(authenticator, who=who), Authenticated)
+    assert checker.checked == 2
+
+
+def test_what_another_authenticator_accepted_is_known_but_not_cached(clock: Clock) -> None:
+    """As of a listener with other checkers, or from before a reload."""
+    guessing = Guessing(clock, Limits(failures=1), SECONDS / 4)
+    checkers = Counting(), Counting()
+    before, after = (
+        PasswordAuthenticator([checker], clock, SECONDS, guessing=guessing, cache=60)
+        for checker in checkers
+    )
+    assert isinstance(logs_in(before), Authenticated)
+    logs_in(after, WRONG)
+    assert logs_in(after, WRONG) is None
+    assert isinstance(logs_in(after), Authenticated)
+    assert checkers[1].checked == 2
+    assert isinstance(logs_in(after), Authenticated)
+    assert checkers[1].checked == 2
 
 
 def test_what_fails_at_one_authenticator_counts_at_another(clock: Clock) -> None:
-    guessing = Guessing(clock, 1, SECONDS / 4)
+    guessing = Guessing(clock, Limits(failures=1), SECONDS / 4)
     one, other = (
         PasswordAuthenticator([Counting()], clock, SECONDS, guessing=guessing) for _ in range(2)
     )
@@ -499,6 +559,31 @@ def test_a_check_that_takes_too_long_counts_as_a_guess(clock: Clock) -> None:
     assert logs_in(guarded(clock, 1, Counting()), WRONG) is not None
 
 
+def test_a_login_that_nobody_began_to_check_is_held_against_nobody(
+    clock: Clock, logs: Sequence[LogEvent]
+) -> None:
+    @implementer(ICredentialsChecker)
+    class Busy(Counting):
+        def requestAvatarId(self, credentials: Any) -> Any:
+            current_login().wait()
+            return Deferred()
+
+    authenticator = guarded(clock, 1, Busy())
+    for _ in range(3):
+        said = heard(authenticator.negotiate(Client(ip_address("192.0.2.1"), 1)).receive(GOOD))
+        clock.advance(SECONDS)
+        assert [each.reason for each in said] == ["too many logins at once, not checked"]
+    assert [event["text"] for event in logs] == [
+        "logins wait for longer than they may for somebody to check them"
+    ]
+
+
+def test_what_was_asked_about_and_not_answered_counts_as_a_guess(clock: Clock) -> None:
+    authenticator = guarded(clock, 1, Checker(Unanswered()))
+    assert logs_in(authenticator).reason == "a credentials checker took too long"
+    assert logs_in(authenticator) is None
+
+
 def test_a_checker_that_fails_is_held_against_nobody(clock: Clock) -> None:
     authenticator = guarded(clock, 1, Checker(OSError()))
     for _ in range(5):
@@ -526,17 +611,35 @@ def test_what_one_checker_leaves_of_the_time_the_next_one_gets(clock: Clock) -> 
     assert isinstance(said[0], NotAuthenticated)
 
 
-def test_who_was_let_in_before_is_known_into_the_threads(clock: Clock) -> None:
-    order: list[bool] = []
+def test_those_who_check_know_whose_login_it_is(clock: Clock) -> None:
+    seen: list[Login] = []
 
     @implementer(ICredentialsChecker)
     class Looking(Counting):
         def requestAvatarId(self, credentials: Any) -> Any:
-            order.append(is_known())
+            seen.append(current_login())
             return super().requestAvatarId(credentials)
 
     authenticator = PasswordAuthenticator([Looking()], clock, SECONDS)
-    for _ in range(2):
-        assert isinstance(logs_in(authenticator), Authenticated)
-    assert order == [False, True]
-    assert not is_known()
+    for who in ("192.0.2.1", "192.0.2.1", "2001:db8::1"):
+        assert isinstance(logs_in(authenticator, who=who), Authenticated)
+    assert [(str(each.client and each.client.address), each.key, each.known) for each in seen] == [
+        ("192.0.2.1", "192.0.2.1", False),
+        ("192.0.2.1", b"alice", True),
+        ("2001:db8::1", "2001:db8::/64", False),
+    ]
+    assert current_login().client is None
+
+
+def test_each_checker_has_a_login_of_its_own(clock: Clock) -> None:
+    """For one that began to look does not mean that the next did."""
+    seen: list[Login] = []
+
+    @implementer(ICredentialsChecker)
+    class Looking(Checker):
+        def requestAvatarId(self, credentials: Any) -> Any:
+            seen.append(current_login())
+            return super().requestAvatarId(credentials)
+
+    assert isinstance(told(clock, [Looking(UnauthorizedLogin()), Looking(b"a")]), Authenticated)
+    assert seen[0] is not seen[1]

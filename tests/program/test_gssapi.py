@@ -153,7 +153,7 @@ def test_datagrams_are_wrapped_with_their_headers(
             assert plain[header.end :] == MIB[:size]
             # The same datagram again is a replay, which costs nobody anything.
             datagrams.sendto(wrapped, relay)
-    server.wait_for(r"command=UDP ASSOCIATE .* received=21401 sent=21401 dropped=[56] ")
+    server.wait_for(r"command=\"UDP ASSOCIATE\" .* received=21401 sent=21401 dropped=[56] ")
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_datagrams_may_be_lost_and_overtaken_but_none_comes_twice(
         # Too old to tell, and overtaken by 63.
         datagrams.sendto(wrapped[35], relay)
         assert answered(36) == b"036"
-    server.wait_for(r"command=UDP ASSOCIATE .* received=24 sent=24 dropped=8 ")
+    server.wait_for(r"command=\"UDP ASSOCIATE\" .* received=24 sent=24 dropped=8 ")
 
 
 def test_a_client_that_is_cut_off_is_not_taken_for_whole(server: Twistd, tickets: str) -> None:

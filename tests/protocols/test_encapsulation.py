@@ -274,6 +274,22 @@ def test_an_encapsulation_that_breaks_on_a_datagram_costs_that_one_alone(
         assert seen.record().dropped == 1
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_what_is_sent_on_an_associations_connection_is_not_even_unwrapped(half: bool) -> None:
+    """For the last datagram may have been lost, behind which it would be out of turn."""
+    with (
+        echoing() as (host, port),
+        associated(FramedDatagrams, seen := Observed()) as (control, ours, relay),
+    ):
+        control.sendall(b"\xff" * 40 if not half else b"\0")
+        ours.sendto(Framed().encapsulate(to(host, port, b"wrapped")), relay)
+        assert Framed().decapsulate(ours.recv(BUFFER)).endswith(b"wrapped")
+        control.shutdown(socket.SHUT_WR)
+        assert receive_all(control) == b""
+        record = seen.record()
+        assert (record.outcome, record.received, record.end) == (Outcome.GRANTED, 7, "finished")
+
+
 def test_an_association_is_refused_where_datagrams_cannot_be_wrapped() -> None:
     seen = Observed()
     with (

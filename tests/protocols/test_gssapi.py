@@ -5,9 +5,9 @@ import threading
 from contextlib import ExitStack
 
 from socks5d.auth import NoAuthentication
+from socks5d.auth.blocking import login_threads
 from socks5d.auth.gssapi import GSSAPIAuthenticator
 from socks5d.auth.gsscontext import NotEstablished
-from socks5d.auth.turns import login_turns
 from socks5d.model import Outcome
 from socks5d.parameters import Limits, Timeouts
 from socks5d.wire.gssframe import CONTEXT, encode_message
@@ -79,23 +79,28 @@ def test_a_client_that_begins_many_contexts_keeps_nobody_else_out() -> None:
         connection.sendall(encode_message(CONTEXT, b"token"))
         return connection
 
-    limits = Limits(logins=16, login_threads=4)
     seen = Observed()
-    in_reactor(lambda: login_turns(reactor).limit(limits))
+    in_reactor(lambda: login_threads(reactor).limit(threads=2, jobs=8))
     try:
         with (
             ExitStack() as crowd,
             proxy(seen, authenticators=[GSSAPIAuthenticator(make, reactor)]) as server,
         ):
             waiting = [begin("127.0.0.1") for _ in range(10)]
-            # A quarter of 16 may wait; the rest is refused at once.
-            for number in range(6):
+
+            def leaves(number: int) -> None:
                 connection, *_ = readable(waiting, PATIENCE)
                 assert receive_all(connection) == b"\x01\xff"
                 connection.close()
                 waiting.remove(connection)
-                assert seen.record(number).rule == "too many logins of this client at once"
+                assert seen.record(number).rule == "too many logins at once"
+
+            # One runs, and seven wait for it.
+            for number in range(2):
+                leaves(number)
             other = begin("127.0.0.2")
+            # The last of those who have most gives its place.
+            leaves(2)
             # In the reactor's thread, which makes a context after it has selected the method.
             newest = in_reactor(lambda: contexts[-1])
             assert newest.begun.wait(PATIENCE)
@@ -107,7 +112,10 @@ def test_a_client_that_begins_many_contexts_keeps_nobody_else_out() -> None:
     finally:
         for context in contexts:
             context.released.set()
-        in_reactor(lambda: login_turns(reactor).limit(Limits()))
+        usual = Limits()
+        in_reactor(
+            lambda: login_threads(reactor).limit(threads=usual.login_threads, jobs=usual.logins)
+        )
 
 
 def test_a_step_that_takes_too_long_is_an_abort() -> None:

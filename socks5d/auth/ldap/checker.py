@@ -9,14 +9,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from socks5d.auth.blocking import Login, checking, current_login
 from socks5d.auth.ldap.connecting import bound, connecting, tls_options
 from socks5d.auth.ldap.failures import DirectoryError
 from socks5d.auth.ldap.lines import Line, Lines
 from socks5d.auth.ldap.messages import Codec
 from socks5d.auth.ldap.names import may_be_name, may_be_password
 from socks5d.auth.ldap.settings import Search, Settings
-from socks5d.auth.ldap.ways import BySearch, ByTemplate, Way, Wrong
-from socks5d.auth.undecided import Undecided
+from socks5d.auth.ldap.ways import BySearch, ByTemplate, Password, Way, Wrong
+from socks5d.auth.undecided import TooManyLogins, Unanswered, Undecided
 from socks5d.bounded import Complaints, DeadlinePassed, bounded
 
 
@@ -59,7 +60,9 @@ class LDAPChecker:
         """
         See L{ICredentialsChecker}.  A login that is refused fails with
         L{UnauthorizedLogin<twisted.cred.error.UnauthorizedLogin>}; so does one that cannot
-        be decided, with L{DirectoryFailed}, which is logged, and one too many with
+        be decided, with L{DirectoryFailed}, which is logged; one whose password the directory
+        has and says nothing of, with L{Unanswered<socks5d.auth.undecided.Unanswered>}, which
+        is logged too; and one too many, with
         L{TooManyLogins<socks5d.auth.undecided.TooManyLogins>}.  Cancelling it leaves
         nothing behind.
         """
@@ -68,9 +71,11 @@ class LDAPChecker:
         if not may_be_name(name) or not may_be_password(password):
             return fail(Wrong())
         lines = self._started()
-        inner = Deferred.fromCoroutine(self._log_in(lines, name, password))
+        offered, login = Password(password), current_login()
+        with checking(login):
+            inner = Deferred.fromCoroutine(self._log_in(lines, name, offered))
         answer = bounded(self._reactor, self._settings.timeout, inner)
-        answer.addErrback(self._failed)
+        answer.addErrback(self._failed, offered, login)
         if isinstance(credentials.username, str):
             return answer.addCallback(bytes.decode)
         return answer
@@ -80,16 +85,18 @@ class LDAPChecker:
         if self._lines is not None:
             self._lines.close()
 
-    async def _log_in(self, lines: Lines, name: bytes, password: bytes) -> bytes:
+    async def _log_in(self, lines: Lines, name: bytes, password: Password) -> bytes:
         line = await lines.take()
         try:
             return await self._way.log_in(line, name, password)
         finally:
             lines.give_back(line)
 
-    def _failed(self, failure: Failure) -> Any:
+    def _failed(self, failure: Failure, password: Password, login: Login) -> Any:
         error = failure.value
-        if isinstance(error, DeadlinePassed):
+        if isinstance(error, DeadlinePassed) and login.waits:
+            why = "logins wait for longer than they may"
+        elif isinstance(error, DeadlinePassed):
             why = f"no answer in {self._settings.timeout:g} seconds"
         elif isinstance(error, DirectoryError):
             why = str(error)
@@ -100,7 +107,11 @@ class LDAPChecker:
         self._complaints.complain(
             f"the directory {server.host}:{server.port} fails, which accepts nobody: {why}"
         )
-        raise DirectoryFailed("the directory fails") from None
+        if login.waits:
+            raise TooManyLogins("too many logins at once") from None
+        # Of a right one it may say so at once, and have the wrong ones wait.
+        kind = Unanswered if password.unanswered else DirectoryFailed
+        raise kind("the directory fails") from None
 
     def _started(self) -> Lines:
         if self._lines is not None:

@@ -5,18 +5,19 @@ A login has a line to itself: one connection that searches, bound as the account
 one on which users bind, which has their rights and never searches.
 """
 
-from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from socks5d.auth.blocking import is_known
+from socks5d.auth.blocking import current_login
 from socks5d.auth.ldap.connecting import Connect
 from socks5d.auth.ldap.connection import Connection
 from socks5d.auth.ldap.failures import ConnectionEnded
 from socks5d.auth.undecided import TooManyLogins
+from socks5d.rounds import Rounds
 
 T = TypeVar("T")
 
@@ -72,7 +73,10 @@ class Line:
 
 
 class Lines:
-    """As many lines as may be, and a queue for them."""
+    """
+    As many lines as may be, and a queue for them, in which turns go from one user, or one
+    client, to the next.
+    """
 
     def __init__(
         self,
@@ -86,7 +90,8 @@ class Lines:
         """
         @param most: lines.  Of four one is for those who were let in lately, whom others
             cannot keep waiting.
-        @param waiting: logins of them, and of others, that wait for one; one more is refused.
+        @param waiting: logins of them, and of others, that wait for one; one more is refused,
+            or where many are one user's, or one client's, the last of those.
         @param idle: for how long an unused line keeps its connections, in seconds.
         """
         self._clock = clock
@@ -95,8 +100,8 @@ class Lines:
         self._waiting = waiting
         self._idle = idle
         self._free: list[Line] = []
-        self._known: deque[Deferred[Line]] = deque()
-        self._strangers: deque[Deferred[Line]] = deque()
+        self._known: Rounds[Deferred[Line]] = Rounds()
+        self._strangers: Rounds[Deferred[Line]] = Rounds()
         self.taken = 0
 
     async def take(self) -> Line:
@@ -104,16 +109,26 @@ class Lines:
         @return: a line that must be given back.
         @raise TooManyLogins: when as many wait as may.
         """
+        login = current_login()
         queue, most = self._strangers, self._most - self._most // _SHARE
-        if is_known():
+        if login.known:
             queue, most = self._known, self._most
         if self.taken < most:
+            login.begin()
             return self._one()
+        dropped = None
         if len(queue) >= self._waiting:
-            raise TooManyLogins("too many logins at once")
-        turn: Deferred[Line] = Deferred(queue.remove)
-        queue.append(turn)
-        return await turn
+            dropped = queue.displaced_by(login.key)
+            if dropped is None:
+                raise _too_many()
+        turn: Deferred[Line] = Deferred(partial(queue.discard, login.key))
+        queue.add(login.key, turn)
+        if dropped is not None:
+            dropped.errback(_too_many())
+        login.wait()
+        line = await turn
+        login.begin()
+        return line
 
     def _one(self) -> Line:
         self.taken += 1
@@ -131,10 +146,11 @@ class Lines:
         self.taken -= 1
         self._free.append(line)
         line.unused = self._clock.callLater(self._idle, self._forget, line)
-        if self._known:
-            self._known.popleft().callback(self._one())
-        elif self._strangers and self.taken < self._most - self._most // _SHARE:
-            self._strangers.popleft().callback(self._one())
+        turn = self._known.next()
+        if turn is None and self.taken < self._most - self._most // _SHARE:
+            turn = self._strangers.next()
+        if turn is not None:
+            turn[1].callback(self._one())
 
     def close(self) -> None:
         """End the connections of those lines that no login has."""
@@ -148,3 +164,7 @@ class Lines:
         line.unused = None
         self._free.remove(line)
         line.close()
+
+
+def _too_many() -> TooManyLogins:
+    return TooManyLogins("too many logins at once")

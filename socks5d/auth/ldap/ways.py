@@ -37,13 +37,29 @@ class Wrong(UnauthorizedLogin):
         super().__init__("wrong username or password")
 
 
+class Password:
+    """
+    What somebody offers.
+
+    @ivar unanswered: whether the directory was given it, or another in its place that takes
+        as long, and has not said what it thinks of it.
+    """
+
+    def __init__(self, octets: bytes) -> None:
+        """
+        @param octets: not empty.
+        """
+        self.octets = octets
+        self.unanswered = False
+
+
 class Way(Protocol):
     """How a directory is asked about a user."""
 
-    async def log_in(self, line: Line, name: bytes, password: bytes) -> bytes:
+    async def log_in(self, line: Line, name: bytes, password: Password) -> bytes:
         """
         @param name: of a user; fit to be asked about.
-        @param password: not empty.
+        @param password: whether it is that user's.
         @return: the name by which rules know that user.
         @raise Wrong: when it is not that user.
         @raise DirectoryError: when the directory cannot tell.
@@ -58,7 +74,7 @@ class ByTemplate:
         self._dn = way.dn
         self._codec = codec
 
-    async def log_in(self, line: Line, name: bytes, password: bytes) -> bytes:
+    async def log_in(self, line: Line, name: bytes, password: Password) -> bytes:
         """See L{Way}."""
         known_as = canonical(name)
         if known_as is None:
@@ -89,7 +105,7 @@ class BySearch:
         dn = f"{self._name}=nobody,{way.base}"
         self._nobody = codec.entry(1, dn, self._name, b"nobody", b"nobody")
 
-    async def log_in(self, line: Line, name: bytes, password: bytes) -> bytes:
+    async def log_in(self, line: Line, name: bytes, password: Password) -> bytes:
         """See L{Way}."""
         wanted = self._filter.of(name)
 
@@ -104,7 +120,7 @@ class BySearch:
         entry = found.entries[0] if len(found.entries) == 1 and found.code == SUCCESS else None
         known_as = None if entry is None else self._known_as(entry)
         if entry is None or known_as is None:
-            await self._pretend(line, found)
+            await self._pretend(line, found, password)
             if entry is not None:
                 raise DirectoryError(f"whom it finds has no name: not one value of {self._name}")
             raise Wrong
@@ -115,20 +131,31 @@ class BySearch:
         values = entry.attributes.get(self._name.lower().encode(), ())
         return values[0] if len(values) == 1 and may_be_name(values[0]) else None
 
-    async def _pretend(self, line: Line, found: Found) -> None:
+    async def _pretend(self, line: Line, found: Found, password: Password) -> None:
         """Take the time that a wrong password takes; whatever comes of it is nothing."""
         dn = self._way.decoy or f"cn={secrets.token_hex(8)},{self._way.base}"
         if not found.entries:
             # To read an entry takes a tenth of the time of all the rest.
             self._codec.decode(self._nobody)
         try:
-            await _bind(line, dn, secrets.token_hex(8).encode(), self._codec)
+            await _bind(line, dn, password, self._codec, secrets.token_hex(8).encode())
         except Wrong:
             return
 
 
-async def _bind(line: Line, dn: str | bytes, password: bytes, codec: Codec) -> None:
-    code = await line.binds.ask(lambda connection: connection.bind(dn, password))
+async def _bind(
+    line: Line, dn: str | bytes, password: Password, codec: Codec, other: bytes | None = None
+) -> None:
+    """
+    @param other: what is sent in the place of the password.
+    """
+
+    async def bind(connection: Connection) -> int:
+        password.unanswered = True
+        return await connection.bind(dn, password.octets if other is None else other)
+
+    code = await line.binds.ask(bind)
+    password.unanswered = False
     if code in _REFUSED:
         raise Wrong
     if code != SUCCESS:

@@ -100,6 +100,7 @@ class Directory:
     @ivar asked: what came, and on which wire.
     @ivar wires: the connections there have been.
     @ivar mute: whether it leaves what it is asked without an answer.
+    @ivar silent_about: of which types of requests it does so in any case.
     @ivar codes: result codes to give in place of those that are right, by a request's type.
     """
 
@@ -110,6 +111,7 @@ class Directory:
         self.asked: list[tuple[Wire, Any]] = []
         self.wires: list[Wire] = []
         self.mute = False
+        self.silent_about: set[str] = set()
         self.codes: dict[str, int] = {}
         self.refusing: Exception | None = None
 
@@ -135,10 +137,10 @@ class Directory:
         return wire.connection
 
     def answer(self, wire: Wire, request: Any) -> bytes:
-        if self.mute:
-            return b""
         operation = request.value
         kind = type(operation).__name__
+        if self.mute or kind in self.silent_about:
+            return b""
         if kind == "LDAPBindRequest":
             return bind_response(self.codes.get(kind, self._bind(operation)), request.id)
         if kind == "LDAPSearchRequest":

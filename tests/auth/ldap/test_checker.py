@@ -12,12 +12,13 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent
 from zope.interface.verify import verifyObject
 
+from socks5d.auth.blocking import Login, checking
 from socks5d.auth.ldap import checker as module
 from socks5d.auth.ldap.checker import DirectoryFailed, LDAPChecker
 from socks5d.auth.ldap.failures import DirectoryError
 from socks5d.auth.ldap.settings import Search, Server, Settings, Template
 from socks5d.auth.ldap.ways import Wrong
-from socks5d.auth.undecided import TooManyLogins
+from socks5d.auth.undecided import TooManyLogins, Unanswered, Undecided
 from tests.auth.ldap.directory import PASSWORD, ROOT, Directory
 
 SERVER = Server("localhost", 389, tls=False, ask=False)
@@ -108,18 +109,23 @@ def test_what_is_refused_before_anything_is_sent(
     assert len(directory.wires) <= 2
 
 
-@pytest.mark.parametrize("way", [BY_TEMPLATE, BY_SEARCH])
+@pytest.mark.parametrize(("way", "why"), [(BY_TEMPLATE, Unanswered), (BY_SEARCH, DirectoryFailed)])
 def test_a_silent_directory_is_waited_for_so_long(
-    directory: Directory, way: Search | Template, clock: Clock, logs: Sequence[LogEvent]
+    directory: Directory,
+    way: Search | Template,
+    why: type[Exception],
+    clock: Clock,
+    logs: Sequence[LogEvent],
 ) -> None:
     checker = make(directory, way, timeout=5.0)
+    # The one is asked for a bind first, which it could answer sooner if it were right.
     directory.mute = True
     _, said = begin(checker)
     directory.turn()
     clock.advance(4.99)
     assert said == []
     clock.advance(0.02)
-    assert said == [DirectoryFailed]
+    assert said == [why]
     directory.turn()
     assert not any(wire.open for wire in directory.wires)
     assert lines(logs) == [
@@ -135,8 +141,60 @@ def test_the_deadline_holds_for_those_who_wait_too(directory: Directory, clock: 
     begun = [begin(checker)[1] for _ in range(4)]
     assert begun == [[], [], [], [TooManyLogins]]
     directory.turn(5.0)
-    assert begun == [[DirectoryFailed]] * 3 + [[TooManyLogins]]
+    # The third had its turn when it was too late.
+    assert begun == [[Unanswered]] * 2 + [[DirectoryFailed], [TooManyLogins]]
     assert issubclass(TooManyLogins, UnauthorizedLogin)
+    assert issubclass(Unanswered, UnauthorizedLogin)
+    assert not issubclass(Unanswered, Undecided)
+
+
+def test_who_has_not_had_a_turn_in_time_was_one_too_many(
+    directory: Directory, clock: Clock
+) -> None:
+    checker = make(directory, connections=1, waiting=9)
+    directory.mute = True
+    begun = []
+    for key in "aaab":
+        with checking(Login(key=key)):
+            begun.append(begin(checker)[1])
+        clock.advance(0.1)
+    # When the first gives up its line it is the second's turn, then the fourth's.
+    clock.advance(4.61)
+    assert begun[0] == [Unanswered]
+    for _ in range(4):
+        clock.advance(0.1)
+    assert begun[2] == [TooManyLogins]
+    assert begun[1] == [Unanswered]
+
+
+@pytest.mark.parametrize("name", [b"ann", b"nobody"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_bind_without_an_answer_may_have_been_a_guess_whoever_there_is(
+    directory: Directory, name: bytes, ends: bool
+) -> None:
+    checker = make(directory, BY_SEARCH)
+    assert told(directory, checker) == b"ann"
+    directory.silent_about.add("LDAPBindRequest")
+    _, said = begin(checker, name, b"wrong")
+    directory.turn()
+    assert said == []
+    if ends:
+        # A connection that was kept is replaced once.
+        for _ in range(2):
+            directory.wires[-1].lose()
+            directory.turn()
+    else:
+        directory.turn(5.0)
+    assert said == [Unanswered]
+
+
+@pytest.mark.parametrize("code", [51, 52, 80])
+def test_a_bind_that_was_answered_without_a_verdict_was_none(
+    directory: Directory, code: int
+) -> None:
+    checker = make(directory, BY_TEMPLATE)
+    directory.codes["LDAPBindRequest"] = code
+    assert told(directory, checker, b"ann", b"wrong") is DirectoryFailed
 
 
 def test_connections_are_counted_for_searches_too(directory: Directory) -> None:

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from socks5d.auth.blocking import of_known
+from socks5d.auth.blocking import Login, checking
 from socks5d.auth.ldap.connection import Connection
 from socks5d.auth.ldap.failures import ConnectionEnded, DirectoryError
 from socks5d.auth.ldap.lines import Kept, Line, Lines
@@ -155,7 +155,7 @@ def test_one_line_of_four_is_for_those_who_are_known(directory: Directory) -> No
     lines = make(directory, most=4, waiting=2)
     strangers = [begin(lines.take())[1] for _ in range(6)]
     assert [len(said) for said in strangers] == [1, 1, 1, 0, 0, 1]
-    with of_known():
+    with checking(Login(known=True)):
         known = [begin(lines.take())[1] for _ in range(4)]
     assert [len(said) for said in known] == [1, 0, 0, 1]
     assert strangers[5][0].type is known[3][0].type is TooManyLogins
@@ -173,6 +173,39 @@ def test_one_line_of_four_is_for_those_who_are_known(directory: Directory) -> No
         lines.give_back(said[0])
     assert lines.taken == 0
     assert len(directory.wires) == 0
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_who_begins_many_waits_for_themselves_alone(directory: Directory, known: bool) -> None:
+    lines = make(directory, most=1, waiting=4)
+
+    def take(key: str) -> list[Any]:
+        with checking(Login(key=key, known=known)):
+            return begin(lines.take())[1]
+
+    greedy = [take("a") for _ in range(5)]
+    assert [len(said) for said in greedy] == [1, 0, 0, 0, 0]
+    # No place is free: the last of those who have most gives way.
+    other = take("b")
+    assert [each.type for each in greedy[4]] == [TooManyLogins]
+    lines.give_back(greedy[0][0])
+    lines.give_back(greedy[1][0])
+    assert (len(other), len(greedy[2])) == (1, 0)
+    for said in (other, greedy[2], greedy[3]):
+        lines.give_back(said[0])
+    assert lines.taken == 0
+
+
+def test_a_login_waits_until_it_has_a_line(directory: Directory) -> None:
+    lines = make(directory, most=1)
+    first, second = Login(), Login()
+    taken = []
+    for login in (first, second):
+        with checking(login):
+            taken.append(begin(lines.take())[1])
+    assert (first.waits, second.waits) == (False, True)
+    lines.give_back(taken[0][0])
+    assert not second.waits
 
 
 def test_an_unused_line_is_closed(directory: Directory, clock: Clock) -> None:

@@ -11,7 +11,7 @@ from socks5d.auth.ldap.connecting import HOLD, Connect, bound
 from socks5d.auth.ldap.failures import DirectoryError
 from socks5d.auth.ldap.lines import Line
 from socks5d.auth.ldap.settings import Search, Template
-from socks5d.auth.ldap.ways import BySearch, ByTemplate, Way, Wrong
+from socks5d.auth.ldap.ways import BySearch, ByTemplate, Password, Way, Wrong
 from tests.auth.ldap.directory import PASSWORD, ROOT, Directory
 
 PEOPLE = f"ou=people,{ROOT}"
@@ -48,7 +48,7 @@ class Asked:
     def __call__(self, name: bytes, password: bytes = PASSWORD) -> Any:
         """The name, or the type of the failure."""
         said: list[Any] = []
-        log_in = Deferred.fromCoroutine(self.way.log_in(self.line, name, password))
+        log_in = Deferred.fromCoroutine(self.way.log_in(self.line, name, Password(password)))
         log_in.addCallbacks(said.append, lambda failure: said.append(failure.value))
         self.directory.turn()
         assert len(said) == 1
