@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import _WrapperServerEndpoint, serverFromString
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
@@ -17,11 +17,12 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.protocols.haproxy import proxyEndpoint
+from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper, HAProxyWrappingFactory
 from zope.interface import implementer
 
 from socks5d.bounded import Complaints
 from socks5d.net.addresses import socket_address
+from socks5d.protocols.control import ControlConnection
 from socks5d.protocols.factory import TurnedAway
 from socks5d.rules.prefixes import IPNetwork, PrefixMap
 
@@ -54,6 +55,21 @@ class _Senders(Factory):
             return self._inner.buildProtocol(addr)
         self._complaints.warn(f"{peer.host} is not in proxy_from, so its PROXY header is not read")
         return TurnedAway()
+
+
+class _Headed(HAProxyProtocolWrapper):
+    """Says when the header is there, though nothing comes behind it."""
+
+    def dataReceived(self, data: bytes) -> None:
+        known = self._proxyInfo is not None
+        super().dataReceived(data)
+        inner = self.wrappedProtocol
+        if not known and self._proxyInfo is not None and isinstance(inner, ControlConnection):
+            inner.identified()
+
+
+class _Headers(HAProxyWrappingFactory):
+    protocol = _Headed  # type: ignore[assignment]
 
 
 @implementer(IStreamServerEndpoint)
@@ -96,5 +112,6 @@ def endpoint_of(
         plain: IStreamServerEndpoint = serverFromString(reactor, description)
         return plain
     inner = serverFromString(reactor, description.removeprefix(PREFIX))
-    wrapped: IStreamServerEndpoint = proxyEndpoint(FilteredEndpoint(reactor, inner, senders))
+    filtered = FilteredEndpoint(reactor, inner, senders)
+    wrapped: IStreamServerEndpoint = _WrapperServerEndpoint(filtered, _Headers)
     return wrapped

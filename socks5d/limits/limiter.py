@@ -143,6 +143,17 @@ class Limiter:
             if most and isinstance(counted, Shares):
                 counted.limit(most)
                 self._shares[kind] = counted
+        after, earlier = self._limits, before._limits
+        starts = before._shares.get(STARTS)
+        if (
+            STARTS in self._shares
+            and starts is not None
+            and after.session_rate == earlier.session_rate
+            and after.session_burst == earlier.session_burst
+        ):
+            self._shares[STARTS] = starts
+        if after.identity_rate == earlier.identity_rate:
+            self._of_identities = before._of_identities
 
     @property
     def associations(self) -> IShares:
@@ -251,10 +262,10 @@ class Limiter:
             if self._identity_rate:
                 shared.up.append(self._flow(RATE_UP, key))
                 shared.down.append(self._flow(RATE_DOWN, key))
-            if self._quota is not None:
-                shared.quota = LeasedFlow(self._clock, self._quota, key)
-                shared.up.append(shared.quota)
-                shared.down.append(shared.quota)
+        if self._quota is not None and shared.quota is None:
+            shared.quota = LeasedFlow(self._clock, self._quota, key)
+            shared.up.append(shared.quota)
+            shared.down.append(shared.quota)
         shared.sessions += 1
         holding.keep(lambda: self._leave(key))
         return shared
@@ -265,7 +276,10 @@ class Limiter:
         return LeasedFlow(self._clock, self._elsewhere.lessor(kind), key)
 
     def _leave(self, key: str) -> None:
-        self._of_identities[key].sessions -= 1
+        shared = self._of_identities[key]
+        shared.sessions -= 1
+        if not shared.sessions:
+            shared.close_quota()
         self._forget(key)
 
     def _forget(self, key: str) -> None:
@@ -274,7 +288,7 @@ class Limiter:
         if shared is None or shared.sessions:
             return
         flows = [*shared.up, *shared.down]
-        seconds = max(each.seconds_until_full() for each in flows)
+        seconds = max((each.seconds_until_full() for each in flows), default=0.0)
         if seconds:
             turns_of(self._clock).after(seconds, lambda: self._forget(key))
         else:
@@ -300,3 +314,11 @@ class _Shared:
         self.down: list[Turns] = []
         self.quota: LeasedFlow | None = None
         self.sessions = 0
+
+    def close_quota(self) -> None:
+        """Nobody relays: what is left of a lease is given back, however fast it may go later."""
+        quota, self.quota = self.quota, None
+        if quota is not None:
+            self.up.remove(quota)
+            self.down.remove(quota)
+            quota.close()

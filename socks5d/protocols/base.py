@@ -28,7 +28,7 @@ from socks5d.parameters import IdentMode
 from socks5d.protocols.admission import within_client_limits, within_identity_limits
 from socks5d.protocols.associate import associate
 from socks5d.protocols.bind import bind
-from socks5d.protocols.connect import connect
+from socks5d.protocols.connect import connect, judge
 from socks5d.protocols.control import ControlConnection
 from socks5d.protocols.identify import identify
 from socks5d.protocols.session import Session
@@ -236,6 +236,8 @@ class SOCKSProtocol(ControlConnection):
             if server.ident is not IdentMode.OFF:
                 await identify(self.session)
             if server.limiter.limits_identities:
+                # Or those whom no rule lets in could use up what there is for all names.
+                await judge(server, self.session.request()._replace(command=None))
                 await within_identity_limits(self.session)
             if command is Command.CONNECT:
                 origin = await connect(self.session, destination.host)

@@ -114,6 +114,11 @@ class Capacity:
                     port.pauseProducing()
         return True
 
+    @property
+    def scarce(self) -> bool:
+        """Whether so few are left that none can be spent on waiting for who is refused."""
+        return self.used > self.limit // 2
+
     def _brake(self) -> None:
         """
         Near the limit, accept one client at a time.  Twisted's ports accept in bursts,

@@ -134,12 +134,7 @@ class ControlConnection(Protocol):
         """See L{Protocol}."""
         if self.closing:
             return
-        if not self._heard:
-            # Not before: a PROXY header, which says who it is, has come by now.
-            self._heard = True
-            self.session.identify(far(self.transport), near(self.transport))
-            if self.session.server.limiter.limits_clients:
-                self._enter()
+        self.identified()
         if self._deaf:
             return
         if self._encapsulation is not None:
@@ -152,6 +147,15 @@ class ControlConnection(Protocol):
         enough = len(self._buffer) > self.session.server.limits.early
         if enough and not self._paused and not self.closing and not self.expecting():
             self.overfull()
+
+    def identified(self) -> None:
+        """The transport knows who the client is: a PROXY header, which says so, has come."""
+        if self._heard or self.closing:
+            return
+        self._heard = True
+        self.session.identify(far(self.transport), near(self.transport))
+        if self.session.server.limiter.limits_clients:
+            self._enter()
 
     def _enter(self) -> None:
         """It is certain whose session it is.  One too many is told so, but not waited for."""
@@ -166,7 +170,10 @@ class ControlConnection(Protocol):
         session = self.session
         session.excess = excess
         if excess and session.command is None and not self.closing:
-            session.deadline(session.server.timeouts.closing, self.too_late)
+            if session.server.capacity.scarce:
+                self.abort(Outcome.OVER_LIMIT, excess)
+            else:
+                session.deadline(session.server.timeouts.closing, self.too_late)
         return excess
 
     def readConnectionLost(self) -> None:
@@ -354,7 +361,8 @@ class ControlConnection(Protocol):
         self.session.deadline(self.session.server.timeouts.closing, self.transport.abortConnection)
         self.send(reply)
         half_close = half_closer(self._out)
-        if half_close is None or self.eof:
+        in_the_way = outcome is Outcome.OVER_LIMIT and self.session.server.capacity.scarce
+        if half_close is None or self.eof or in_the_way:
             self.transport.loseConnection()
         else:
             half_close()

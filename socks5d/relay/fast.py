@@ -76,7 +76,7 @@ class FastRelay(IdleWatch):
     def start(self) -> None:
         """Move what is there already."""
         for direction in (self.up, self.down):
-            if direction.readable or direction.rest or direction.ended:
+            if direction.readable or direction.stuck or direction.ended:
                 self.pump(direction)
 
     # What a carrier is asked.

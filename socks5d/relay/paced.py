@@ -1,11 +1,13 @@
 """
 Relays of which each way has its pace: they move no more octets than it allows.
 
-What a source has beyond that is left where it is: the fast lane does not read it; of other
-transports one read may be held, of which the sink gets a part at a time.
+What a source has beyond that is left where it is: the fast lane does not read it, but for
+what came before the relay was there; of other transports one read may be held.  Of what is
+held the sink gets a part at a time.
 """
 
 from collections.abc import Callable
+from socket import MSG_PEEK
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -13,7 +15,7 @@ from socks5d.limits.pace import Pace, Paces
 from socks5d.net.pipes import Pipe
 from socks5d.net.poller import BUFFER, ERROR
 from socks5d.net.stream import StreamSocket
-from socks5d.relay.direction import MOST, FastDirection
+from socks5d.relay.direction import MOST, FastDirection, Reset
 from socks5d.relay.fast import FastRelay
 from socks5d.relay.stream import Direction, Relay
 from socks5d.relay.transports import StreamTransport
@@ -25,7 +27,7 @@ class PacedFastDirection(FastDirection):
     event that says otherwise changes nothing.
     """
 
-    __slots__ = ("_pace", "_waits")
+    __slots__ = ("_held", "_pace", "_waits")
 
     _pace: Pace
 
@@ -35,6 +37,8 @@ class PacedFastDirection(FastDirection):
         """
         self._pace = pace
         self._waits = False
+        #: What was read before the relay was there.
+        self._held = b""
         pace.resume = self._resume
 
     def __call__(self, events: int) -> None:
@@ -46,19 +50,50 @@ class PacedFastDirection(FastDirection):
             relay.lost(self, at_source=True)
 
     def add(self, data: bytes) -> None:
+        """See L{FastDirection}.  It goes no faster than what is read."""
+        self._held += data
+
+    @property
+    def stuck(self) -> bool:
         """See L{FastDirection}."""
-        super().add(data)
-        self._pace.spend(len(data))
+        return bool(self._held) or super().stuck
+
+    def pump(self) -> bool:
+        """See L{FastDirection}."""
+        if self._held and not self.flushed and not self._release():
+            return False
+        return super().pump()
+
+    def _release(self) -> bool:
+        """
+        Pass on what is held, as far as it may go.
+
+        @return: whether nothing is held any more.
+        """
+        while self._held:
+            if self.rest and not self._send_rest():
+                return False
+            allowed = self._pace.allowed(len(self._held))
+            if not allowed:
+                self._waits = True
+                return False
+            self._pace.spend(allowed)
+            self.octets += allowed
+            self.rest, self._held = self._held[:allowed], self._held[allowed:]
+        return True
 
     def drop(self) -> None:
         """See L{FastDirection}."""
         self._pace.stop()
+        self._held = b""
         super().drop()
 
     def _copy(self, most: int = BUFFER) -> bool:
+        if self._held:
+            return True
         allowed = self._allowed(most)
         if not allowed:
-            return False
+            return self._has_ended()
         before = self.octets
         try:
             return super()._copy(allowed)
@@ -69,12 +104,26 @@ class PacedFastDirection(FastDirection):
         allowed = self._allowed(limit)
         if not allowed:
             self._return_pipe(pipe)
+            self._has_ended()
             return
         before = self.octets
         try:
             super()._splice(pipe, allowed)
         finally:
             self._pace.spend(self.octets - before)
+
+    def _has_ended(self) -> bool:
+        """
+        Whether a source that may not be read has nothing but its end, which waits for nobody.
+        """
+        if self.ending:
+            try:
+                self.ended = not self.source.recv(1, MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                raise Reset(at_source=True) from error
+        return self.ended
 
     def _allowed(self, most: int) -> int:
         allowed = self._pace.allowed(most)

@@ -202,6 +202,23 @@ def test_what_is_left_of_a_lease_is_given_back_with_the_last_session() -> None:
     assert lessor.octets == 800
 
 
+def test_a_lease_is_given_back_however_slow_the_rate() -> None:
+    lessor, clock = Fixed(1000), Clock()
+    made = Limiter(Limits(identity_rate=100), clock, quota=lessor)
+    for left in (900, 800):
+        holding = Holding()
+        assert made.admit_identity(ANN, holding) == ""
+        paces = made.paces(0, ANN, holding)
+        assert paces is not None
+        paces[0].spend(100)
+        for each in paces:
+            each.stop()
+        holding.give_back()
+        # What tells how fast she may go is kept for as long as it matters.
+        assert made._of_identities
+        assert lessor.octets == left
+
+
 def test_a_quota_that_is_not_known_refuses(logs: Sequence[LogEvent]) -> None:
     lessor = Asked()
     made = Limiter(Limits(identity_sessions=1), Clock(), quota=lessor)
@@ -235,3 +252,35 @@ def test_sessions_counted_elsewhere_come_before_a_quota() -> None:
     assert said == ["limit: 1 sessions of password:ann"]
     lessor.answers[0].callback(Lease(10))
     assert said[1:] == [""]
+
+
+# Other limits.
+
+
+def test_what_was_counted_goes_on_under_other_limits() -> None:
+    before = limiter(client_sessions=2, session_rate=1, session_burst=1, identity_rate=1000)
+    after = limiter(client_sessions=1, session_rate=1, session_burst=1, identity_rate=1000)
+    assert before.admit_client(CLIENT, Holding()) == ""
+    spent = before.paces(0, ANN, Holding())
+    assert spent is not None
+    spent[0].spend(5000)
+    after.take_over(before)
+    over = "limit: 1 new sessions per second of 192.0.2.7"
+    assert after.admit_client(CLIENT, Holding()) == over
+    paces = after.paces(0, ANN, Holding())
+    assert paces is not None
+    assert paces[0].allowed(1) == 0
+
+
+def test_other_rates_begin_anew() -> None:
+    before = limiter(session_rate=1, session_burst=1, identity_rate=1000)
+    after = limiter(session_rate=1, session_burst=2, identity_rate=2000)
+    assert before.admit_client(CLIENT, Holding()) == ""
+    spent = before.paces(0, ANN, Holding())
+    assert spent is not None
+    spent[0].spend(5000)
+    after.take_over(before)
+    assert [after.admit_client(CLIENT, Holding()) for _ in range(2)] == ["", ""]
+    paces = after.paces(0, ANN, Holding())
+    assert paces is not None
+    assert paces[0].allowed(1) == 1

@@ -20,7 +20,10 @@ from socks5d.limits.quota import QuotaBook
 from socks5d.limits.store import MemoryStore
 from socks5d.model import Decision, Opened, Outcome, Record, Request, Terms, Verdict
 from socks5d.parameters import Limits, QuotaParameters, Timeouts
+from socks5d.protocols.capacity import Capacity
+from socks5d.proxyheader import endpoint_of
 from socks5d.relay.stream import FINISHED
+from socks5d.rules import parse_network
 from socks5d.wire import socks4, socks5
 from tests.limits.test_holding import Counted
 from tests.protocols.test_encapsulation import Framed, FramedDatagrams, Wrapping, begin
@@ -148,6 +151,37 @@ def test_one_too_many_that_says_nothing_is_not_waited_for() -> None:
             with client.dial(server) as second:
                 assert receive_all(second) == b""
             assert (seen.record().outcome, seen.record().rule) == (Outcome.OVER_LIMIT, OVER)
+
+
+def test_one_too_many_is_ended_at_once_where_sessions_are_scarce() -> None:
+    seen = Observed()
+    limits = Limits(client_sessions=1)
+    with proxy_factory(seen, limits=limits, capacity=Capacity(2, reactor)) as factory:
+        with listening(factory) as server, client.dial(server) as first:
+            assert client.greet(first) == 0
+            # Its end may come before its connection is known to be there.
+            with suppress(ConnectionError), client.dial(server) as second:
+                assert receive_all(second) == b""
+            assert (seen.record().outcome, seen.record().rule) == (Outcome.OVER_LIMIT, OVER)
+
+
+def test_a_proxy_header_alone_says_whose_session_it_is() -> None:
+    header = b"PROXY TCP4 192.0.2.1 127.0.0.1 4321 1080\r\n"
+    seen = Observed()
+    timeouts = Timeouts(closing=0.05)
+    senders = [parse_network("127.0.0.1")]
+    with proxy_factory(seen, limits=Limits(client_sessions=1), timeouts=timeouts) as factory:
+        endpoint = endpoint_of(reactor, "haproxy:tcp:0:interface=127.0.0.1", senders)
+        port = in_reactor(endpoint.listen, factory)
+        server = ("127.0.0.1", port.getHost().port)
+        with client.dial(server) as first:
+            first.sendall(header)
+            client.greet(first)
+            with client.dial(server) as second:
+                second.sendall(header)
+                assert receive_all(second) == b""
+            assert seen.record().rule == "limit: 1 sessions of 192.0.2.1"
+        in_reactor(port.stopListening)
 
 
 def leaves_at_once(server: Address, here: Address) -> None:
@@ -300,6 +334,30 @@ def test_an_identity_has_so_many_and_another_has_its_own() -> None:
             assert seen.record().rule == "limit: 1 sessions of password:ann"
             with log_in(server, b"bob") as third:
                 assert client.request5(third, to).code == socks5.SUCCEEDED
+
+
+@implementer(IRuleset)
+class Barring:
+    """Denies ann whatever she asks for, and permits the others everything."""
+
+    def decide(self, request: Request) -> Decision:
+        verdict = Verdict.DENY if request.identity.name == "ann" else Verdict.PERMIT
+        return Decision(verdict, "not ann", by_address=True)
+
+
+def test_who_may_reach_nothing_takes_nothing_from_the_others_of_that_name() -> None:
+    seen, shares = Observed(), Counted()
+    limits = Limits(identity_sessions=1)
+    limiter = Limiter(limits, reactor, shares)
+    known = passwords(ann="secret")
+    with proxy(
+        seen, limits=limits, limiter=limiter, authenticators=[known], ruleset=Barring()
+    ) as server:
+        with log_in(server, b"ann") as connection:
+            reply = client.request5(connection, client.destination(HERE, 1))
+            assert reply.code == socks5.NOT_ALLOWED
+        assert (seen.record().outcome, seen.record().rule) == (Outcome.DENIED, "not ann")
+    assert shares.asked == []
 
 
 def test_a_userid_is_counted_apart_and_refused_with_91() -> None:

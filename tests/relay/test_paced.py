@@ -229,8 +229,9 @@ class Paced(Between):
         self.ends: list[str] = []
         client, self.client = scene.connection()
         origin, self.origin = scene.connection()
+        self.paces = paces(scene.reactor, rate)
         self.relay = PacedFastRelay(
-            client, origin, scene.reactor, IDLE_SECONDS, self._end, paces(scene.reactor, rate)
+            client, origin, scene.reactor, IDLE_SECONDS, self._end, self.paces
         )
         self.sockets = [self.relay.up.source, self.relay.down.source]
         for each in self.sockets:
@@ -348,21 +349,52 @@ def test_all_of_it_arrives_before_the_end(scene: Scene, size: int) -> None:
     assert paced.origin.recv(100) == b"and back"
 
 
+def received(scene: Scene, paced: Paced, seconds: float) -> bytes:
+    """What comes to the client in that time."""
+    found = b""
+    for _ in range(round(seconds * 100)):
+        scene.reactor.advance(0.01)
+        paced.turn()
+        with suppress(BlockingIOError):
+            found += paced.client.recv(1 << 20)
+    return found
+
+
 @fast
-def test_early_octets_are_paid_for(scene: Scene) -> None:
+def test_early_octets_go_no_faster_than_others_and_before_them(scene: Scene) -> None:
     paced = Paced(scene)
-    paced.relay.origin_data(bytes(RATE))
+    early = os.urandom(RATE)
+    paced.relay.origin_data(early)
     paced.relay.start()
-    paced.turn()
     paced.origin.send(b"more")
-    for _ in range(60):
-        scene.reactor.advance(0.01)
-        paced.turn()
-    assert len(paced.client.recv(1 << 20)) == RATE
-    for _ in range(40):
-        scene.reactor.advance(0.01)
-        paced.turn()
-    assert paced.client.recv(10) == b"more"
+    found = received(scene, paced, 0.5)
+    assert 0.4 * RATE < len(found) < (0.5 + 2 * BURST) * RATE
+    found += received(scene, paced, 1)
+    assert found == early + b"more"
+    assert paced.relay.sent == len(found)
+
+
+@fast
+def test_the_end_comes_behind_early_octets(scene: Scene) -> None:
+    paced = Paced(scene)
+    early = os.urandom(RATE)
+    paced.relay.origin_data(early)
+    paced.relay.start()
+    paced.origin.shutdown(socket.SHUT_WR)
+    assert received(scene, paced, 1.5) == early
+    assert paced.client.recv(1) == b""
+
+
+@fast
+def test_an_end_alone_waits_for_nobody(scene: Scene) -> None:
+    paced = Paced(scene, 1000)
+    paced.origin.send(bytes(100))
+    assert received(scene, paced, 0.1) == bytes(100)
+    # For the next octet it would have to wait for ten seconds.
+    paced.paces[1].spend(10_000)
+    paced.origin.shutdown(socket.SHUT_WR)
+    assert received(scene, paced, 0.1) == b""
+    assert paced.client.recv(1) == b""
 
 
 def waits(paced: Paced) -> None:
