@@ -7,7 +7,6 @@ L{IRulesetPlugin}.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 from attrs import frozen
@@ -26,6 +25,7 @@ from twisted.plugin import IPlugin, getPlugins
 from zope.interface import implementer
 
 from socks5d.auth.arguments import ArgumentError
+from socks5d.auth.passwordfile import PasswordFile
 from socks5d.interfaces import IAuthenticator, IAuthenticatorPlugin, IRuleset, IRulesetPlugin
 
 P = TypeVar("P", IAuthenticatorPlugin, IRulesetPlugin)
@@ -145,10 +145,9 @@ def make_checker(description: str) -> ICredentialsChecker:
         raise ValueError(f"{kind!r} is no credentials checker; there are {known}") from None
     if IUsernamePassword not in factory.credentialInterfaces:
         raise ValueError(f"{kind!r} takes no user name and password")
-    if kind == "file":
-        _require_file(argument)
     try:
-        checker: ICredentialsChecker = factory.generateChecker(argument)
+        make: Callable[[str], ICredentialsChecker] = factory.generateChecker
+        checker = PasswordFile(argument, make) if kind == "file" else make(argument)
     except ArgumentError as error:
         raise ValueError(f"{kind!r}: {error}; see --help-auth-type {kind}") from None
     except Exception as error:  # noqa: BLE001 (a stranger's code)
@@ -162,19 +161,6 @@ def make_checker(description: str) -> ICredentialsChecker:
 
 def _octets(text: str | bytes) -> bytes:
     return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-
-
-def _require_file(path: str) -> None:
-    if not path:
-        raise ValueError("'file': give the path of a file, as file:/etc/socks5d/passwords")
-    try:
-        with Path(path).open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.count(b":") > 1:
-                    # Twisted's checker would take what stands before it for the password.
-                    raise ValueError(f"'file': {path!r} line {number} has a second colon")
-    except OSError as error:
-        raise ValueError(f"'file': {path!r} cannot be read: {error.strerror}") from None
 
 
 def _find(description: str, plugins: list[P]) -> tuple[P, str]:

@@ -39,6 +39,9 @@ RESERVED_DESCRIPTORS = 24
 #: What a session takes: the client's and the destination's.
 DESCRIPTORS_PER_SESSION = 2
 DESCRIPTORS_PER_PIPE = 2
+#: How much of the time for a decision an authenticator takes at most, so that it is the one
+#: who says what was late.
+_OF_DECISION = 0.95
 
 _log = Logger()
 
@@ -140,7 +143,7 @@ def make_authenticators(serving: Serving, reactor: Any, guessing: Guessing) -> l
             PasswordAuthenticator(
                 serving.checkers,
                 reactor,
-                serving.timeouts.decision,
+                serving.timeouts.decision * _OF_DECISION,
                 guessing=guessing,
                 cache=serving.timeouts.login_cache,
             )

@@ -35,7 +35,9 @@ class Login:
     @ivar client: whose it is; None where nobody says.
     @ivar key: what it takes turns by: of somebody known the name, of others the client.
     @ivar known: whether it is of somebody who was let in lately.
-    @ivar waits: whether it waits for its turn, so that nobody has looked at it.
+    @ivar waits: whether it waits for its turn, so that nobody has begun with it.
+    @ivar offered: whether the password was given to whoever knows it, as far as it is known:
+        it is where nobody says that it was not.
     """
 
     def __init__(
@@ -45,14 +47,28 @@ class Login:
         self.key = key
         self.known = known
         self.waits = False
+        self.offered = True
         self._began = False
+
+    def withhold(self) -> None:
+        """Whoever knows will be given the password later, which L{offer} says."""
+        self.offered = False
+
+    def offer(self) -> None:
+        """Whoever knows is given it, or what stands for it."""
+        self.offered = True
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether somebody may know by now whether it is right."""
+        return self.offered and not self.waits
 
     def wait(self) -> None:
         """It waits for a turn; whether that is the first is known here."""
         self.waits = not self._began
 
     def begin(self) -> None:
-        """Somebody looks at it; may be called in any thread."""
+        """Somebody begins with it; may be called in any thread."""
         self._began = True
         self.waits = False
 

@@ -4,12 +4,16 @@ What failed lately, and how long the next attempt has to wait for it.
 Attempts of one key take turns.  So many may fail at once and without a pause; after
 that there is one at a time, and after each failure a pause that doubles.  Attempts that
 are made side by side gain nothing: as many run as may still fail.
+
+Who is next is drawn by lot among those who wait, so that nobody can be kept from a turn by
+others who are always there before.
 """
 
-from collections import deque
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from secrets import choice
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from socks5d.bounded import bounded
@@ -25,6 +29,23 @@ KEYS = 32768
 WAITING = 64
 
 
+class _Waiting:
+    """
+    An attempt that waits.
+
+    @ivar by: who makes it.
+    @ivar last: whether its turn is behind those of others.
+    @ivar turn: fires when it has come.
+    """
+
+    __slots__ = ("by", "last", "turn")
+
+    def __init__(self, by: Hashable, last: bool, turn: Deferred[None]) -> None:
+        self.by = by
+        self.last = last
+        self.turn = turn
+
+
 class _Key:
     __slots__ = ("failed", "failures", "running", "until", "waiting", "waking")
 
@@ -35,7 +56,8 @@ class _Key:
         self.running = 0
         #: When the pause is over.
         self.until = 0.0
-        self.waiting: deque[Deferred[None]] = deque()
+        self.waiting: list[_Waiting] = []
+        #: Gives the next turn, where somebody waits and there is one to be had.
         self.waking: IDelayedCall | None = None
 
     def idle(self) -> bool:
@@ -74,10 +96,20 @@ class Failures:
         self._patience = patience
         self._longest = longest
 
-    def take(self, key: Hashable) -> Deferred[None]:
+    def failed(self, key: Hashable) -> bool:
+        """
+        @return: whether an attempt of a key has failed lately.
+        """
+        known = self._keys.get(key)
+        return known is not None and known.failures > 0
+
+    def take(self, key: Hashable, by: Hashable = "", *, last: bool = False) -> Deferred[None]:
         """
         Wait for a turn.
 
+        @param by: who makes the attempt.  Where many wait, each of these has the same chance
+            of the next turn, however many are its own.
+        @param last: whether its turn comes behind those of others.
         @return: fires when the attempt may be made, which is then L{given
             back<give_back>}; fails with L{DeadlinePassed<socks5d.bounded.DeadlinePassed>}
             when it has waited for too long: not before, though it may be clear from the
@@ -85,12 +117,16 @@ class Failures:
         """
         now = self._clock.seconds()
         known = self._key(key, now)
-        if known.until - now > self._patience or len(known.waiting) >= WAITING:
-            return bounded(self._clock, self._patience, Deferred())
+        if not known.waiting and known.until <= now and self._free_places(known) > 0:
+            known.running += 1
+            return succeed(None)
         turn: Deferred[None] = Deferred(lambda turn: self._leave(key, known, turn))
-        known.waiting.append(turn)
-        self._serve(key, known)
-        return turn if turn.called else bounded(self._clock, self._patience, turn)
+        if known.until - now <= self._patience:
+            known.waiting.append(_Waiting(by, last, turn))
+            if len(known.waiting) > WAITING:
+                known.waiting.remove(_one_too_many(known.waiting))
+            self._arrange(key, known)
+        return bounded(self._clock, self._patience, turn)
 
     def give_back(self, key: Hashable, *, failed: bool) -> None:
         """
@@ -107,23 +143,27 @@ class Failures:
             self._keys[key] = self._keys.pop(key)
             doubled = known.failures - self._free
             if doubled >= 0:
-                self._sleep_on(known)
                 known.until = now + min(FIRST_PAUSE * 2.0 ** min(doubled, 16), self._longest)
-        self._serve(key, known)
+                self._sleep_on(known)
+        self._arrange(key, known)
 
-    def _serve(self, key: Hashable, known: _Key) -> None:
-        while known.waiting and known.running < max(self._free - known.failures, 1):
-            pause = known.until - self._clock.seconds()
-            if pause > 0:
-                if known.waking is None:
-                    known.waking = self._clock.callLater(pause, self._wake, key, known)
-                return
-            known.running += 1
-            known.waiting.popleft().callback(None)
-        if not known.waiting:
+    def _free_places(self, known: _Key) -> int:
+        return max(self._free - known.failures, 1) - known.running
+
+    def _arrange(self, key: Hashable, known: _Key) -> None:
+        """
+        See to it that whoever waits has the next turn when there is one.
+
+        Never from here, where somebody's attempt has just ended, but in a call of its own:
+        many that are over at once would each begin within the one before.
+        """
+        if not known.waiting or self._free_places(known) <= 0:
             self._sleep_on(known)
-        if known.idle() and not known.failures:
-            self._keys.pop(key, None)
+        elif known.waking is None:
+            pause = max(known.until - self._clock.seconds(), 0.0)
+            known.waking = self._clock.callLater(pause, self._wake, key, known)
+        if known.idle() and not known.failures and self._keys.get(key) is known:
+            del self._keys[key]
 
     @staticmethod
     def _sleep_on(known: _Key) -> None:
@@ -135,11 +175,15 @@ class Failures:
         known.waking = None
         # Not to be asked of the clock, whose calls may come a breath too early.
         known.until = 0.0
-        self._serve(key, known)
+        next_ = _drawn(known.waiting)
+        known.waiting.remove(next_)
+        known.running += 1
+        self._arrange(key, known)
+        next_.turn.callback(None)
 
     def _leave(self, key: Hashable, known: _Key, turn: Deferred[None]) -> None:
-        known.waiting.remove(turn)
-        self._serve(key, known)
+        known.waiting = [each for each in known.waiting if each.turn is not turn]
+        self._arrange(key, known)
 
     def _key(self, key: Hashable, now: float) -> _Key:
         known = self._keys.get(key)
@@ -162,3 +206,24 @@ class Failures:
                 full = False
         for key in forgotten:
             del self._keys[key]
+
+
+def _drawn(waiting: Sequence[_Waiting]) -> _Waiting:
+    """
+    @return: whose turn it is: somebody's who is not last, if there is one.
+    """
+    first = [each for each in waiting if not each.last] or waiting
+    by = choice(list({each.by for each in first}))
+    return choice([each for each in first if each.by == by])
+
+
+def _one_too_many(waiting: Sequence[_Waiting]) -> _Waiting:
+    """
+    @return: who waits in vain: somebody who is last, or else of those of whom most wait.
+    """
+    last = [each for each in waiting if each.last]
+    if last:
+        return choice(last)
+    counted = Counter(each.by for each in waiting)
+    most = max(counted.values())
+    return choice([each for each in waiting if counted[each.by] == most])

@@ -7,6 +7,7 @@ who tries others for the same name from the same client: after a few the login i
 """
 
 import os
+from collections.abc import Hashable
 from hashlib import blake2b
 from hmac import compare_digest
 
@@ -60,6 +61,12 @@ class Logins:
     def __len__(self) -> int:
         """How many are known."""
         return len(self._logins)
+
+    def key(self, client: str, credentials: Credentials) -> Hashable:
+        """
+        @return: what tells apart who gives what; no password can be found by it.
+        """
+        return client, self._digest(credentials)
 
     def accepted(
         self, client: str, credentials: Credentials, identity: Identity, by: object = None

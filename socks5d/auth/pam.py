@@ -109,7 +109,7 @@ class PAMService:
         if missing:
             return Answer(None, fault=f"service {self.name}: {missing}", undecided=True)
         delays, users = [0.0], [name]
-        asked = False
+        authenticated: int | None = None
 
         def note_delay(status: int, microseconds: int, data: object) -> None:
             # Of a success too: an account that is over is refused no sooner, which would
@@ -121,16 +121,15 @@ class PAMService:
         authenticate, manage = attempt.pam_authenticate, attempt.pam_acct_mgmt
 
         def authenticate_strictly(handle: Any, flags: int) -> int:
-            nonlocal asked
-            asked = True
+            nonlocal authenticated
             # A refusal should wait, but not in a thread, of which there are few.
             attempt.pam_set_item(handle, _FAIL_DELAY, ctypes.cast(delay, ctypes.c_void_p))
             if host is not None:
                 there = ctypes.cast(ctypes.c_char_p(host), ctypes.c_void_p)
                 attempt.pam_set_item(handle, _RHOST, there)
             # By default an account without a password lets in whoever gives any.
-            status: int = authenticate(handle, flags | _DISALLOW_NULL_AUTHTOK | _SILENT)
-            return status
+            authenticated = authenticate(handle, flags | _DISALLOW_NULL_AUTHTOK | _SILENT)
+            return authenticated
 
         def manage_strictly(handle: Any, flags: int) -> int:
             status: int = manage(handle, flags | _DISALLOW_NULL_AUTHTOK | _SILENT)
@@ -150,7 +149,8 @@ class PAMService:
         fault = (
             "" if attempt.code in _ORDINARY else one_line(f"service {self.name}: {attempt.reason}")
         )
-        undecided = not asked or attempt.code == _AUTHINFO_UNAVAIL
+        # Not where the account is what nobody can tell of: the password was looked at.
+        undecided = authenticated in (None, _AUTHINFO_UNAVAIL)
         return Answer(None, min(max(delays), LONGEST_DELAY), fault, undecided)
 
 
@@ -159,8 +159,8 @@ class PAMChecker:
     """
     Accepts whom PAM accepts; an avatar's name is octets.  Works in threads.
 
-    A refusal comes when the time has passed that modules ask for, from the beginning of the
-    login and not from their answer, which may be there sooner for a name that nobody has.
+    A refusal comes when the time has passed that modules ask for, from the time when they
+    were asked and not from their answer, which may be there sooner for a name that nobody has.
     """
 
     credentialInterfaces = (IUsernamePassword,)
@@ -189,13 +189,17 @@ class PAMChecker:
             from twisted.internet import reactor
 
             self._reactor = reactor
-        began = self._reactor.seconds()
         client = current_login().client
         host = None if client is None or client.address is None else str(client.address).encode()
-        asked = in_login_thread(partial(self._login, name, password, host), self._reactor)
-        return asked.addCallback(self._answered, began)
+        ask = partial(self._ask, name, password, host)
+        return in_login_thread(ask, self._reactor).addCallback(self._answered)
 
-    def _answered(self, answer: Answer, began: float) -> Avatar | Deferred[Avatar]:
+    def _ask(self, name: bytes, password: bytes, host: bytes | None) -> tuple[float, Answer]:
+        """In a thread, which it may have waited for."""
+        return self._reactor.seconds(), self._login(name, password, host)
+
+    def _answered(self, asked: tuple[float, Answer]) -> Avatar | Deferred[Avatar]:
+        began, answer = asked
         if answer.fault:
             self._complain(f"PAM answered a login with an error: {answer.fault}")
         if answer.user is not None:

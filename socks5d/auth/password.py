@@ -1,7 +1,8 @@
 """Username and password (RFC 1929) over C{twisted.cred} checkers."""
 
 import hmac
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
@@ -13,7 +14,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from socks5d.auth.blocking import Login, checking
-from socks5d.auth.guessing import PATIENCE, Guessing, NotChecked
+from socks5d.auth.guessing import PATIENCE, Attempt, Guessing, NotChecked
+from socks5d.auth.together import Together
 from socks5d.auth.undecided import TooManyLogins, Unanswered, Undecided
 from socks5d.bounded import Complaints, DeadlinePassed, bounded
 from socks5d.escape import printable
@@ -33,19 +35,13 @@ _UNDECIDED = "could not be checked"
 _BROKEN = "a credentials checker failed"
 #: What is said, and counts, where checkers differ.
 _FIRST_OF = (_WRONG, _LATE, _TOO_MANY, _UNDECIDED, _BROKEN)
+#: What may have been a guess: a checker found name or password wrong, or had no answer in
+#: time, which some have sooner for what is right.
+_GUESSES = frozenset({_WRONG, _LATE})
 
 
 class NotLetIn(Exception):
-    """
-    No checker accepts.  The text says why.
-
-    @ivar guess: whether it may have been a guess: a checker found name or password wrong,
-        or had no answer in time, which some have sooner for what is right.
-    """
-
-    def __init__(self, reasons: Collection[str]) -> None:
-        super().__init__(next((each for each in _FIRST_OF if each in reasons), _WRONG))
-        self.guess = _WRONG in reasons or _LATE in reasons
+    """No checker accepts, or nobody was asked.  The text says why."""
 
 
 class _NoName(Exception):
@@ -118,6 +114,7 @@ class PasswordAuthenticator:
         self._cache = cache
         self._guessing = guessing or Guessing(clock, Limits(), seconds * PATIENCE)
         self._complaints = Complaints(clock, self._log)
+        self._together: Together[Identity | str] = Together()
         # By which its logins are told from others', and which holds nothing of it.
         self._me = object()
 
@@ -127,53 +124,72 @@ class PasswordAuthenticator:
 
     async def check(self, client: Client, credentials: userpass.Credentials) -> Identity:
         """
+        Those that are the same, from the same client, are checked once at a time.
+
         @param client: who gives them.
         @return: who it is.
-        @raise NotLetIn: when no checker accepts.
-        @raise NotChecked: when it would have to wait for its turn for too long.
+        @raise NotLetIn: when no checker accepts, or it would have to wait for its turn for
+            too long.
+        """
+        who = self._guessing.clients.of(client)
+        key = self._guessing.logins.key(who, credentials)
+        found = await self._together.ask(key, lambda: self._find_out(client, who, credentials))
+        if isinstance(found, Identity):
+            return found
+        raise NotLetIn(found)
+
+    async def _find_out(
+        self, client: Client, who: str, credentials: userpass.Credentials
+    ) -> Identity | str:
+        """
+        @return: who it is; or why nobody is let in.
         """
         until = self._clock.seconds() + self._seconds
-        guessing = self._guessing
-        found = guessing.logins.find(guessing.clients.of(client), credentials)
+        logins = self._guessing.logins
+        found = logins.find(who, credentials)
         if found is not None:
-            if found.by is self._me and guessing.logins.age(found) < self._cache:
+            if found.by is self._me and logins.age(found) < self._cache:
                 return found.identity
-            return await self._ask(client, credentials, until, known=True)
-        async with guessing.attempt(client, credentials.username) as attempt:
-            try:
-                identity = await self._ask(client, credentials, until, known=False)
-            except NotLetIn as error:
-                attempt.failed = error.guess
-                raise
-            attempt.failed = False
-            return identity
+            login = partial(Login, client, credentials.username, known=True)
+            return await self._ask(who, credentials, until, login, Attempt())
+        try:
+            async with self._guessing.attempt(client, credentials.username) as attempt:
+                login = partial(Login, client, who, known=False)
+                return await self._ask(who, credentials, until, login, attempt)
+        except NotChecked as error:
+            return str(error)
 
     async def _ask(
-        self, client: Client, credentials: userpass.Credentials, until: float, *, known: bool
-    ) -> Identity:
+        self,
+        who: str,
+        credentials: userpass.Credentials,
+        until: float,
+        make_login: Callable[[], Login],
+        attempt: Attempt,
+    ) -> Identity | str:
         reasons: set[str] = set()
-        guessing = self._guessing
-        who = guessing.clients.of(client)
-        key = credentials.username if known else who
         for place, checker in enumerate(self._checkers):
             left = max(until - self._clock.seconds(), 0.0)
-            login = Login(client, key, known=known)
+            login = make_login()
             with checking(login):
                 answer = maybeDeferred(checker.requestAvatarId, UsernamePassword(*credentials))
             try:
                 avatar = await bounded(self._clock, left / (len(self._checkers) - place), answer)
                 identity = Identity(_avatar_name(avatar), "password")
             except CancelledError:
+                # Who leaves before the answer has not been right.
+                attempt.failed = login.looked_at or not reasons.isdisjoint(_GUESSES)
                 raise
             except Exception as error:  # noqa: BLE001 (a stranger's code)
                 reasons.add(self._why_not(error, login))
             else:
-                guessing.logins.accepted(who, credentials, identity, self._me)
+                self._guessing.logins.accepted(who, credentials, identity, self._me)
                 return identity
         if reasons == {_WRONG}:
             # Not where one of them could not tell: it may be the one that knows the name.
-            guessing.logins.refused(who, credentials)
-        raise NotLetIn(reasons)
+            self._guessing.logins.refused(who, credentials)
+        attempt.failed = not reasons.isdisjoint(_GUESSES)
+        return next((each for each in _FIRST_OF if each in reasons), _WRONG)
 
     def _why_not(self, error: Exception, login: Login) -> str:
         if isinstance(error, Unanswered):
@@ -186,7 +202,9 @@ class PasswordAuthenticator:
             self._complaints.warn("logins wait for longer than they may for somebody to check them")
             return _TOO_MANY
         self._complaints.complain("a credentials checker failed, which accepts nobody", Failure())
-        return _LATE if isinstance(error, DeadlinePassed) else _BROKEN
+        if isinstance(error, DeadlinePassed):
+            return _LATE if login.looked_at else _UNDECIDED
+        return _BROKEN
 
 
 def _avatar_name(avatar: object) -> str:
@@ -224,6 +242,6 @@ class _Negotiation:
     async def _check(self, credentials: userpass.Credentials, rest: bytes) -> Step:
         try:
             identity = await self._authenticator.check(self._client, credentials)
-        except (NotLetIn, NotChecked) as error:
+        except NotLetIn as error:
             return NotAuthenticated(_FAILURE, str(error), _text(credentials.username))
         return Authenticated(identity, _SUCCESS, rest)

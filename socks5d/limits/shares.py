@@ -23,10 +23,12 @@ class IShares(Shape):
 
 
 class _Share:
-    __slots__ = ("used", "waiting")
+    __slots__ = ("serving", "used", "waiting")
 
     def __init__(self) -> None:
         self.used = 0
+        #: Whether turns are given: whoever is done within one gives no other.
+        self.serving = False
         self.waiting: deque[Deferred[None]] = deque()
 
 
@@ -49,10 +51,8 @@ class Shares:
         @param limit: how many each may have from now on; what it has it keeps.
         """
         self._limit = limit
-        for share in list(self._shares.values()):
-            while share.waiting and share.used < limit:
-                share.used += 1
-                share.waiting.popleft().callback(None)
+        for key, share in list(self._shares.items()):
+            self._serve(key, share)
 
     def take(self, key: str) -> bool:
         """
@@ -81,11 +81,18 @@ class Shares:
         @param key: one of those that were counted for it has ended.
         """
         share = self._shares[key]
-        if share.waiting:
-            share.waiting.popleft().callback(None)
-            return
         share.used -= 1
-        if not share.used:
+        self._serve(key, share)
+
+    def _serve(self, key: str, share: _Share) -> None:
+        if share.serving:
+            return
+        share.serving = True
+        while share.waiting and share.used < self._limit:
+            share.used += 1
+            share.waiting.popleft().callback(None)
+        share.serving = False
+        if not share.used and not share.waiting and self._shares.get(key) is share:
             del self._shares[key]
 
     def _leave(self, key: str, turn: Deferred[None]) -> None:

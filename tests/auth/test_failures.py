@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -24,10 +24,12 @@ class Attempt:
     @ivar refused: what it failed with.
     """
 
-    def __init__(self, table: Failures, key: str = "a") -> None:
+    def __init__(
+        self, table: Failures, key: str = "a", by: str = "", *, last: bool = False
+    ) -> None:
         self.runs = False
         self.refused: Any = None
-        self._turn: Deferred[None] = table.take(key)
+        self._turn: Deferred[None] = table.take(key, by, last=last)
         self._turn.addCallbacks(self._begin, self._refuse)
 
     def _begin(self, _: None) -> None:
@@ -180,16 +182,81 @@ def test_who_waits_for_others_is_refused_when_it_took_too_long(clock: Clock) -> 
 def test_no_more_wait_than_may(clock: Clock, table: Failures) -> None:
     for _ in range(FREE):
         Attempt(table)
-    waiting = [Attempt(table) for _ in range(WAITING)]
-    in_vain = Attempt(table)
-    waiting[7].leave()
-    assert waiting[7].refused is CancelledError
-    last = Attempt(table)
+    waiting = [Attempt(table) for _ in range(WAITING + 3)]
+    assert waiting[7].refused is None
     for _ in range(FREE + WAITING):
         table.give_back("a", failed=False)
-    assert (in_vain.runs, last.runs) == (False, True)
+        clock.advance(0)
+    # One of them waited in vain for each that was too many.
+    assert [each.runs for each in waiting].count(False) == 3
     clock.advance(PATIENCE)
-    assert in_vain.refused is DeadlinePassed
+    assert [each.refused for each in waiting if not each.runs] == [DeadlinePassed] * 3
+    assert len(table) == 0
+
+
+def test_who_waits_with_many_gives_way(clock: Clock, table: Failures) -> None:
+    for _ in range(FREE):
+        Attempt(table)
+    greedy = [Attempt(table, by="greedy") for _ in range(WAITING - 10)]
+    others = [Attempt(table, by=str(number)) for number in range(20)]
+    for _ in range(FREE + WAITING):
+        table.give_back("a", failed=False)
+        clock.advance(0)
+    assert all(each.runs for each in others)
+    assert [each.runs for each in greedy].count(False) == 10
+
+
+def test_who_is_last_gives_way_and_comes_behind(clock: Clock, table: Failures) -> None:
+    for _ in range(FREE):
+        Attempt(table)
+    last = [Attempt(table, by=str(number), last=True) for number in range(WAITING - 5)]
+    first = [Attempt(table, by="somebody") for _ in range(10)]
+    for _ in range(10):
+        assert not any(each.runs for each in last)
+        table.give_back("a", failed=False)
+        clock.advance(0)
+    assert all(each.runs for each in first)
+    for _ in range(FREE + WAITING - 10):
+        table.give_back("a", failed=False)
+        clock.advance(0)
+    assert [each.runs for each in last].count(False) == 5
+
+
+def test_nobody_has_a_better_chance_for_having_come_before_or_with_many(clock: Clock) -> None:
+    won = 0
+    for _ in range(400):
+        table = Failures(clock, 1, PATIENCE)
+        running = Attempt(table)
+        assert running.runs
+        many = [Attempt(table, by="many") for _ in range(20)]
+        one = Attempt(table, by="one")
+        table.give_back("a", failed=False)
+        clock.advance(0)
+        assert one.runs + sum(each.runs for each in many) == 1
+        won += one.runs
+    # One of two; that it is fewer than this is seldomer than one in 10 ** 15.
+    assert won > 120
+
+
+def test_many_that_are_over_at_once_do_not_end_within_each_other(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "WAITING", 5000)
+    table = Failures(clock, 1, PATIENCE)
+    assert Attempt(table).runs
+    over = []
+
+    def end(_: None, number: int) -> None:
+        over.append(number)
+        table.give_back("a", failed=False)
+
+    for number in range(1000):
+        table.take("a", number).addCallback(end, number)
+    table.give_back("a", failed=False)
+    clock.advance(0)
+    assert sorted(over) == list(range(1000))
+    assert len(table) == 0
+    assert clock.getDelayedCalls() == []
 
 
 def test_who_leaves_is_passed_over(clock: Clock, table: Failures) -> None:
@@ -197,6 +264,7 @@ def test_who_leaves_is_passed_over(clock: Clock, table: Failures) -> None:
     first, second = Attempt(table), Attempt(table)
     first.leave()
     table.give_back("a", failed=False)
+    clock.advance(0)
     assert (first.runs, second.runs, running[0].runs) == (False, True, True)
 
 
@@ -255,7 +323,7 @@ def test_who_runs_is_not_forgotten(
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.just("take"), st.sampled_from("ab")),
+            st.tuples(st.just("take"), st.sampled_from("ab"), st.booleans()),
             st.tuples(st.just("end"), st.booleans()),
             st.tuples(st.just("leave"), st.integers(0, 9)),
             st.tuples(st.just("wait"), st.floats(0, 50, width=32)),
@@ -263,15 +331,15 @@ def test_who_runs_is_not_forgotten(
         max_size=60,
     )
 )
-def test_whatever_happens_turns_are_counted(script: list[tuple[str, Any]]) -> None:
+def test_whatever_happens_turns_are_counted(script: list[tuple[Any, ...]]) -> None:
     clock = Clock()
     table = Failures(clock, FREE, PATIENCE)
     attempts: list[tuple[str, Attempt]] = []
     ended: set[int] = set()
     failed = dict.fromkeys("ab", 0)
-    for word, value in script:
+    for word, value, *last in script:
         if word == "take":
-            attempts.append((value, Attempt(table, value)))
+            attempts.append((value, Attempt(table, value, last=last[0])))
         elif word == "wait":
             clock.advance(value)
         elif word == "leave" and value < len(attempts):

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from socks5d.auth.guessing import NAME_PAUSE, Guessing, NotChecked, name_key
@@ -70,6 +70,14 @@ def guess(guessing: Guessing, address: str, name: bytes, times: int) -> None:
         assert trial.outcome == "wrong"
 
 
+def guess_later(clock: Clock, guessing: Guessing, address: str, name: bytes) -> None:
+    """Fail, when the name's turn comes."""
+    trial = Trial(guessing, client(address), name)
+    clock.advance(NAME_PAUSE)
+    assert trial.began
+    trial.end(failed=True)
+
+
 def waits(guessing: Guessing, address: str, name: bytes) -> bool:
     trial = Trial(guessing, client(address), name)
     trial.leave()
@@ -106,6 +114,7 @@ def test_one_client_is_all_of_a_64(guessing: Guessing) -> None:
         b"Ann Lee\t",
         "\uff21\uff4e\uff4e lee".encode(),
         "ann \u2113ee".encode(),
+        "a\u00adn\u200bn\ufe0f\u034f \u2060lee\x00".encode(),
     ],
 )
 def test_spellings_of_a_name_are_one_name(guessing: Guessing, spelling: bytes) -> None:
@@ -126,16 +135,6 @@ def test_octets_that_are_no_text_are_a_name_too() -> None:
 def test_many_at_once_gain_nothing(guessing: Guessing) -> None:
     trials = [Trial(guessing, client("192.0.2.1"), str(n).encode()) for n in range(10)]
     assert [each.began for each in trials] == [True] * FREE + [False] * 7
-
-
-def test_who_leaves_before_the_answer_has_failed(guessing: Guessing) -> None:
-    for _ in range(FREE):
-        trial = Trial(guessing, client("192.0.2.1"))
-        assert trial.began
-        trial.leave()
-        assert getattr(trial.outcome, "type", None) is CancelledError
-    assert waits(guessing, "192.0.2.1", b"bob")
-    assert waits(guessing, "192.0.2.2", b"ann")
 
 
 def test_who_leaves_while_it_waits_has_tried_nothing(guessing: Guessing) -> None:
@@ -212,7 +211,33 @@ def test_nobody_is_kept_out_by_those_who_guess_their_name(patience: float) -> No
     # And together those who guess have one attempt for each of these pauses.
     guesses = [Trial(guessing, client(f"203.0.113.{number}"), b"ann") for number in range(9)]
     owner.end(failed=False)
+    clock.advance(0)
     assert sum(each.began for each in guesses) == 1
+
+
+def test_who_has_failed_for_a_name_comes_behind_its_owner() -> None:
+    clock = Clock()
+    guessing = Guessing(clock, Limits(failures=1), 60.0)
+    for number in range(20):
+        guess_later(clock, guessing, f"192.0.2.{number}", b"ann")
+    # All are there again and again before the owner is, and take up the queue.
+    for _ in range(3):
+        for number in range(20):
+            Trial(guessing, client(f"192.0.2.{number}"), b"ann")
+    owner = Trial(guessing, client("198.51.100.1"), b"ann")
+    clock.advance(NAME_PAUSE)
+    assert owner.began
+
+
+def test_where_nobody_failed_it_is_not_said() -> None:
+    clock = Clock()
+    guessing = Guessing(clock, Limits(failures=1), PATIENCE)
+    running = Trial(guessing, client("192.0.2.1"), b"ann")
+    assert running.began
+    for who, what in (("192.0.2.1", "from this client"), ("192.0.2.2", "for this name")):
+        trial = Trial(guessing, client(who), b"ann")
+        clock.advance(PATIENCE / 2)
+        assert trial.refused() == f"too many logins at once {what}, not checked"
 
 
 def test_clients_are_told_apart_as_is_said() -> None:

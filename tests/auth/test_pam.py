@@ -186,16 +186,19 @@ class Threads(Clock):
     A clock, and threads whose jobs run when a test says so.
 
     @ivar asked: what PAM was asked.
+    @ivar takes: how long it takes to answer, in seconds.
     """
 
     def __init__(self, answer: Answer | Exception) -> None:
         super().__init__()
         self.asked: list[tuple[bytes, bytes]] = []
+        self.takes = 0.0
         self.jobs: list[tuple[Callable[[], Any], Deferred[Any]]] = []
         self._answer = answer
 
     def ask(self, name: bytes, password: bytes, host: bytes | None) -> Answer:
         self.asked.append((name, password))
+        self.advance(self.takes)
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
@@ -280,13 +283,16 @@ def test_the_longest_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said == [[b"ann"]]
 
 
+@pytest.mark.parametrize("queued", [0.0, 3.0])
 @pytest.mark.parametrize("takes", [0.0, 0.5, 1.9])
 def test_a_refusal_comes_when_it_is_time_and_holds_no_thread_meanwhile(
-    takes: float, monkeypatch: pytest.MonkeyPatch
+    takes: float, queued: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = Threads(Answer(None, 2.0))
+    threads.takes = takes
     said = logging_in(monkeypatch, threads, ANN)
-    threads.advance(takes)
+    # Or when threads are busy, who is asked sooner about a name that nobody has answers sooner.
+    threads.advance(queued)
     threads.run()
     threads.advance(1.95 - takes)
     assert said == [[]]
@@ -296,8 +302,8 @@ def test_a_refusal_comes_when_it_is_time_and_holds_no_thread_meanwhile(
 
 def test_a_refusal_that_took_longer_comes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = Threads(Answer(None, 2.0))
+    threads.takes = 3.0
     said = logging_in(monkeypatch, threads, ANN)
-    threads.advance(3)
     threads.run()
     threads.advance(0)
     assert said[0][0].check(UnauthorizedLogin)

@@ -578,6 +578,103 @@ def test_a_login_that_nobody_began_to_check_is_held_against_nobody(
     ]
 
 
+@implementer(ICredentialsChecker)
+class Slow(Counting):
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending: list[Deferred[bytes]] = []
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        self.checked += 1
+        self.pending.append(Deferred())
+        return self.pending[-1]
+
+
+def waiting(
+    authenticator: PasswordAuthenticator, data: bytes = GOOD, who: str = "192.0.2.1"
+) -> tuple[Deferred[Any], list[Any]]:
+    """One that waits for its answer, and what it says."""
+    step = authenticator.negotiate(Client(ip_address(who), 40000)).receive(data)
+    assert isinstance(step, Deferred)
+    return step, heard(step)
+
+
+def test_the_same_login_many_times_at_once_is_checked_once(clock: Clock) -> None:
+    checker = Slow()
+    authenticator = guarded(clock, 1, checker)
+    same = [waiting(authenticator)[1] for _ in range(20)]
+    another = waiting(authenticator, who="192.0.2.2")[1]
+    assert checker.checked == 1
+    checker.pending[0].callback(b"alice")
+    assert all(isinstance(said[0], Authenticated) for said in same)
+    # From elsewhere it is somebody else's.
+    assert another == []
+    clock.advance(0)
+    assert checker.checked == 2
+
+
+def test_the_same_guess_many_times_at_once_is_one(clock: Clock) -> None:
+    checker = Slow()
+    authenticator = guarded(clock, 2, checker)
+    same = [waiting(authenticator, WRONG)[1] for _ in range(20)]
+    checker.pending[0].errback(UnauthorizedLogin())
+    assert [said[0].reason for said in same] == ["wrong username or password"] * 20
+    waiting(authenticator, WRONG)
+    assert checker.checked == 2
+
+
+def test_who_leaves_does_not_take_the_answer_from_the_others(clock: Clock) -> None:
+    checker = Slow()
+    authenticator = guarded(clock, 3, checker)
+    first, second, third = (waiting(authenticator) for _ in range(3))
+    second[0].cancel()
+    first[0].cancel()
+    assert checker.checked == 2
+    checker.pending[1].callback(b"alice")
+    assert isinstance(third[1][0], Authenticated)
+    assert second[1][0].check(CancelledError)
+
+
+def test_who_leaves_before_the_answer_has_failed(clock: Clock) -> None:
+    checker = Slow()
+    authenticator = guarded(clock, 3, checker)
+    for _ in range(3):
+        waiting(authenticator)[0].cancel()
+    waiting(authenticator)
+    assert checker.checked == 3
+
+
+@pytest.mark.parametrize("unseen", [lambda login: login.wait(), lambda login: login.withhold()])
+def test_who_leaves_before_anybody_looked_has_not(clock: Clock, unseen: Any) -> None:
+    @implementer(ICredentialsChecker)
+    class Busy(Slow):
+        def requestAvatarId(self, credentials: Any) -> Any:
+            unseen(current_login())
+            return super().requestAvatarId(credentials)
+
+    checker = Busy()
+    authenticator = guarded(clock, 1, checker)
+    for _ in range(9):
+        waiting(authenticator)[0].cancel()
+    assert checker.checked == 9
+
+
+def test_what_nobody_was_given_in_time_is_held_against_nobody(clock: Clock) -> None:
+    @implementer(ICredentialsChecker)
+    class Unreachable(Counting):
+        def requestAvatarId(self, credentials: Any) -> Any:
+            current_login().withhold()
+            return Deferred()
+
+    authenticator = guarded(clock, 1, Unreachable())
+    for _ in range(3):
+        said = waiting(authenticator)[1]
+        clock.advance(SECONDS)
+        assert [each.reason for each in said] == ["could not be checked"]
+
+
 def test_what_was_asked_about_and_not_answered_counts_as_a_guess(clock: Clock) -> None:
     authenticator = guarded(clock, 1, Checker(Unanswered()))
     assert logs_in(authenticator).reason == "a credentials checker took too long"

@@ -340,9 +340,20 @@ def test_a_higher_limit_serves_those_who_wait_and_a_lower_one_takes_nothing_away
     assert (first.called, second.called) == (True, False)
     shares.limit(1)
     shares.give_back("a")
-    # Whose turn it was gets it, as long as somebody leaves.
-    assert second.called
+    assert not second.called
     shares.give_back("a")
+    assert second.called
     assert not shares.take("a")
     shares.give_back("a")
+    assert len(shares) == 0
+
+
+def test_many_who_give_back_at_once_do_not_do_so_within_each_other() -> None:
+    shares = KeyedShares(1)
+    shares.take("a")
+    turns = [shares.wait("a") for _ in range(5000)]
+    for turn in turns:
+        turn.addCallback(lambda _: shares.give_back("a"))
+    shares.give_back("a")
+    assert [turn.result for turn in turns] == [None] * 5000
     assert len(shares) == 0

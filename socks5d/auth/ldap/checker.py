@@ -71,7 +71,8 @@ class LDAPChecker:
         if not may_be_name(name) or not may_be_password(password):
             return fail(Wrong())
         lines = self._started()
-        offered, login = Password(password), current_login()
+        login = current_login()
+        offered = Password(password, login)
         with checking(login):
             inner = Deferred.fromCoroutine(self._log_in(lines, name, offered))
         answer = bounded(self._reactor, self._settings.timeout, inner)

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from twisted.cred.error import UnauthorizedLogin
 
 from socks5d.auth.arguments import ArgumentError
+from socks5d.auth.blocking import Login
 from socks5d.auth.ldap.connection import Connection, Found
 from socks5d.auth.ldap.failures import DirectoryError
 from socks5d.auth.ldap.lines import Line
@@ -45,12 +46,20 @@ class Password:
         as long, and has not said what it thinks of it.
     """
 
-    def __init__(self, octets: bytes) -> None:
+    def __init__(self, octets: bytes, login: Login) -> None:
         """
         @param octets: not empty.
+        @param login: knows whether the directory was given it.
         """
         self.octets = octets
         self.unanswered = False
+        self._login = login
+        login.withhold()
+
+    def offer(self) -> None:
+        """It is given to the directory, or what is in its place."""
+        self.unanswered = True
+        self._login.offer()
 
 
 class Way(Protocol):
@@ -151,7 +160,7 @@ async def _bind(
     """
 
     async def bind(connection: Connection) -> int:
-        password.unanswered = True
+        password.offer()
         return await connection.bind(dn, password.octets if other is None else other)
 
     code = await line.binds.ask(bind)

@@ -151,28 +151,83 @@ def test_who_has_waited_longest_is_next(directory: Directory) -> None:
     assert [len(said) for _, said in rest] == [1, 1, 1]
 
 
-def test_one_line_of_four_is_for_those_who_are_known(directory: Directory) -> None:
+@pytest.mark.parametrize("known", [False, True])
+def test_one_line_of_four_is_for_the_others(directory: Directory, known: bool) -> None:
+    """For those who are known, whom strangers cannot keep out; and the other way round."""
     lines = make(directory, most=4, waiting=2)
-    strangers = [begin(lines.take())[1] for _ in range(6)]
-    assert [len(said) for said in strangers] == [1, 1, 1, 0, 0, 1]
-    with checking(Login(known=True)):
-        known = [begin(lines.take())[1] for _ in range(4)]
-    assert [len(said) for said in known] == [1, 0, 0, 1]
-    assert strangers[5][0].type is known[3][0].type is TooManyLogins
-    # Those who are known come first, and their share stays theirs.
-    lines.give_back(strangers[0][0])
-    lines.give_back(strangers[1][0])
-    assert [len(said) for said in known] == [1, 1, 1, 1]
-    assert [len(said) for said in strangers[3:5]] == [0, 0]
-    lines.give_back(known[0][0])
-    assert [len(said) for said in strangers[3:5]] == [0, 0]
-    lines.give_back(known[1][0])
-    lines.give_back(known[2][0])
-    assert [len(said) for said in strangers[3:5]] == [1, 1]
-    for said in (strangers[2], *strangers[3:5]):
+    with checking(Login(known=not known)):
+        many = [begin(lines.take())[1] for _ in range(6)]
+    assert [len(said) for said in many] == [1, 1, 1, 0, 0, 1]
+    with checking(Login(known=known)):
+        few = [begin(lines.take())[1] for _ in range(4)]
+    assert [len(said) for said in few] == [1, 0, 0, 1]
+    assert many[5][0].type is few[3][0].type is TooManyLogins
+    lines.give_back(few[0][0])
+    # What they have not, the many do not get.
+    assert [len(said) for said in few] == [1, 1, 0, 1]
+    assert [len(said) for said in many[3:5]] == [0, 0]
+    lines.give_back(few[1][0])
+    lines.give_back(few[2][0])
+    assert [len(said) for said in many[3:5]] == [0, 0]
+    assert lines.taken == 3
+    for said in many[:3]:
+        lines.give_back(said[0])
+    for said in many[3:5]:
         lines.give_back(said[0])
     assert lines.taken == 0
     assert len(directory.wires) == 0
+
+
+def test_of_what_is_for_both_those_who_are_known_get_it_first(directory: Directory) -> None:
+    lines = make(directory, most=4, waiting=2)
+    strangers = [begin(lines.take())[1] for _ in range(4)]
+    with checking(Login(known=True)):
+        known = [begin(lines.take())[1] for _ in range(2)]
+    assert [len(said) for said in strangers] == [1, 1, 1, 0]
+    assert [len(said) for said in known] == [1, 0]
+    lines.give_back(strangers[0][0])
+    assert (len(known[1]), len(strangers[3])) == (1, 0)
+    lines.give_back(strangers[1][0])
+    assert len(strangers[3]) == 1
+
+
+def test_fewer_lines_go_from_the_ones_to_the_others(directory: Directory) -> None:
+    lines = make(directory, most=1, waiting=9)
+    strangers = [begin(lines.take())[1] for _ in range(3)]
+    with checking(Login(known=True)):
+        known = [begin(lines.take())[1] for _ in range(2)]
+    order = []
+    for said in (strangers[0], known[0], strangers[1], known[1], strangers[2]):
+        order.append(len(said))
+        lines.give_back(said[0])
+    assert order == [1] * 5
+
+
+def test_one_user_or_one_client_has_half_of_them(directory: Directory) -> None:
+    lines = make(directory, most=8, waiting=9)
+
+    def take(key: str) -> list[Any]:
+        with checking(Login(key=key)):
+            return begin(lines.take())[1]
+
+    greedy = [take("a") for _ in range(6)]
+    assert [len(said) for said in greedy] == [1, 1, 1, 1, 0, 0]
+    assert [len(take(key)) for key in "bc"] == [1, 1]
+    lines.give_back(greedy[0][0])
+    assert [len(said) for said in greedy] == [1, 1, 1, 1, 1, 0]
+
+
+def test_many_that_are_over_at_once_do_not_end_within_each_other(directory: Directory) -> None:
+    lines = make(directory, most=1, waiting=5000)
+    first = begin(lines.take())[1]
+
+    async def fail() -> None:
+        lines.give_back(await lines.take())
+
+    rest = [begin(fail())[1] for _ in range(5000)]
+    lines.give_back(first[0])
+    assert rest == [[None]] * 5000
+    assert lines.taken == 0
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from socks5d.auth.arguments import ArgumentError
+from socks5d.auth.blocking import Login
 from socks5d.auth.ldap.connecting import HOLD, Connect, bound
 from socks5d.auth.ldap.failures import DirectoryError
 from socks5d.auth.ldap.lines import Line
@@ -48,7 +49,9 @@ class Asked:
     def __call__(self, name: bytes, password: bytes = PASSWORD) -> Any:
         """The name, or the type of the failure."""
         said: list[Any] = []
-        log_in = Deferred.fromCoroutine(self.way.log_in(self.line, name, Password(password)))
+        log_in = Deferred.fromCoroutine(
+            self.way.log_in(self.line, name, Password(password, Login()))
+        )
         log_in.addCallbacks(said.append, lambda failure: said.append(failure.value))
         self.directory.turn()
         assert len(said) == 1
