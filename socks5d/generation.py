@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from attrs import evolve, frozen
+from twisted.logger import Logger
 
 from socks5d.auth.blocking import login_threads
 from socks5d.auth.guessing import Guessing
@@ -44,6 +45,8 @@ from socks5d.values import ConfigError, Problems
 from socks5d.wire import socks4, socks5
 from socks5d.wire.address import Address
 
+_log = Logger()
+
 
 @frozen(slots=True, kw_only=True)
 class Generation:
@@ -60,6 +63,17 @@ class Generation:
     limiter: Limiter
     ident_lookups: IdentLookups
     listeners: Sequence[tuple[Listener, SOCKSFactory]]
+
+    def tell_of_less(self) -> None:
+        """Say what was set and cannot be held here."""
+        wanted, possible = self.settings.limits.sessions, self.limits.sessions
+        if wanted > possible:
+            _log.warn(
+                "limits.sessions: {wanted} in this process, of which file descriptors allow "
+                "{possible}; raise their limit (LimitNOFILE under systemd, or ulimit -n)",
+                wanted=wanted,
+                possible=possible,
+            )
 
 
 class Lasting:

@@ -162,22 +162,6 @@ def make_authenticators(serving: Serving, reactor: Any, guessing: Guessing) -> l
     return made
 
 
-def offered(serving: Serving) -> frozenset[int]:
-    """
-    @return: the methods of what L{make_authenticators} makes.
-    """
-    methods = {each.method for each in serving.authenticators}
-    if serving.checkers:
-        methods.add(socks5.USERNAME_PASSWORD)
-    if serving.gssapi is not None:
-        methods.add(socks5.GSSAPI)
-    if not methods:
-        methods |= {socks5.NO_AUTHENTICATION, USERID}
-    elif serving.userids:
-        methods.add(USERID)
-    return frozenset(methods)
-
-
 def make_gssapi(parameters: GSSAPIParameters, reactor: Any, clients: Prefixes) -> IAuthenticator:
     """
     @param clients: what tells them apart.

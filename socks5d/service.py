@@ -173,6 +173,7 @@ class SOCKSService(Service):
         if not self._listening:
             self.privilegedStartService()
         super().startService()
+        self._generation.tell_of_less()
         if self._lasting.quotas is not None:
             # Not before: the file belongs to whoever this process runs as from now on.
             file = self._generation.settings.quota.file
@@ -287,6 +288,8 @@ class SOCKSService(Service):
             return
         before, self._generation = self._generation, change.generation
         self._lasting.begin(change.generation, before)
+        if self.running and before.limits != change.generation.limits:
+            change.generation.tell_of_less()
         for place, other in change.stay:
             self._superseded.add(place.factory.server)
             place.factory.follow(other.factory)

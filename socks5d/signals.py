@@ -5,8 +5,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any
+
+from twisted.internet.error import ReactorNotRunning
 
 
 def end_in_order(reactor: Any) -> None:
@@ -24,10 +28,16 @@ def end_in_order(reactor: Any) -> None:
         nonlocal asked
         if not asked:
             asked = True
-            reactor.callFromThread(reactor.stop)
+            reactor.callFromThread(partial(_stop, reactor))
 
     signal.signal(signal.SIGTERM, stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _stop(reactor: Any) -> None:
+    # Somebody else may have done so: who presses Ctrl-C tells all processes at once.
+    with suppress(ReactorNotRunning):
+        reactor.stop()
 
 
 def fail_in_order(reactor: Any) -> None:

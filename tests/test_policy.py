@@ -27,7 +27,6 @@ from socks5d.policy import (
     make_quotas,
     make_ruleset,
     make_rulesets,
-    offered,
     open_to_strangers,
     share_out,
     within_descriptors,
@@ -88,7 +87,7 @@ def test_a_way_to_authenticate_shuts_the_ways_without(
     clock = MemoryReactorClock()
     made = make_authenticators(settings, clock, make_guessing(settings, clock))
     assert {authenticator.method for authenticator in made} == methods
-    assert offered(settings) == methods
+    assert settings.methods == methods
 
 
 @pytest.mark.parametrize("descriptors", [1, 24, 64, 128, 1024, 20_000])

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogEvent
+from twisted.logger import LogEvent, formatEvent
 from zope.interface import implementer
 
 from socks5d import service as service_module
@@ -161,6 +161,17 @@ def test_endpoints_that_are_given_are_listened_on_without_a_word(logs: Sequence[
     service.privilegedStartService()
     assert service.ports == [given.port]
     assert [event for event in logs if "listening" in event.get("log_format", "")] == []
+
+
+def test_what_descriptors_do_not_allow_is_told(logs: Sequence[LogEvent]) -> None:
+    for sessions in (1, 10_000_000):
+        settings = Settings(limits=Limits(sessions=sessions))
+        service = SOCKSService(settings, MemoryReactorClock(), endpoints=[Given()])
+        service.startService()
+        service.stopService()
+    told = [formatEvent(each) for each in logs if each["log_level"].name == "warn"]
+    assert len(told) == 1
+    assert told[0].startswith("limits.sessions: 10000000 in this process, of which file ")
 
 
 def test_there_is_an_endpoint_for_each_that_settings_name() -> None:

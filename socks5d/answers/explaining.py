@@ -23,7 +23,7 @@ from socks5d.interfaces import USERID, IRuleset
 from socks5d.listening import listening_address, make_endpoint
 from socks5d.model import Command, Decision, Identity, NotAuthenticated, Refusal, Request, Verdict
 from socks5d.parameters import IdentMode
-from socks5d.policy import make_rulesets, offered
+from socks5d.policy import make_rulesets
 from socks5d.rules import (
     Chain,
     ClientRules,
@@ -187,7 +187,7 @@ def _refused_before_rules(question: Question) -> str | None:
     if not (listener.socks5 if request.version == "5" else listener.socks4):
         return f"SOCKS {request.version} is not served"
     method = USERID if request.method is None else request.method
-    if method not in offered(listener):
+    if method not in listener.methods:
         return f"no client is let in by method {method_text(method)}"
     if request.userid is not None and listener.userids:
         step = UserIDList(listener.userids).receive(request.userid.encode("utf-8", "replace"))

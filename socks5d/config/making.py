@@ -22,7 +22,9 @@ from socks5d.parameters import (
 )
 from socks5d.patterns import NamePatterns, Renaming
 from socks5d.rules.chain import PermitUnprotected
+from socks5d.rules.rule import method_word
 from socks5d.values import Item, Problems
+from socks5d.wire import socks5
 
 #: Keys whose attribute has another name.
 _ATTRIBUTES = {
@@ -83,7 +85,11 @@ def make_settings(items: Sequence[tuple[str, Item]]) -> Settings:
         own=tuple(each for each in own if each is not None), **serving(common), **of_server
     )
     _check_rules(settings, given, tables, problems)
-    _check_identities(settings, given, tables, problems)
+    # One that is wrong may be the one that would give names.
+    if not (len(problems) and any(_IDENTIFYING & each.places.keys() for each in (given, *tables))):
+        _check_identities(settings, given, problems)
+    if not problems:
+        _check_names(settings, given, tables, problems)
     problems.complain()
     return settings
 
@@ -148,29 +154,48 @@ def _check_rules(
     settings: Settings, given: Given, tables: Sequence[Given], problems: Problems
 ) -> None:
     """A condition that nothing can ever meet is a mistake."""
-    names = [each.name for each in settings.listeners]
     # One that is wrong may be the one that is meant.
     names_are_known = len(settings.own) == len(tables)
     asking = any(each.ident is not IdentMode.OFF for each in settings.listeners)
     for table in (given, *tables):
         asks = asking if table is given else _asks_ident(settings, table)
+        own = table.values.get("name", table.values.get("endpoint", ""))
+        names = [each.name for each in settings.listeners] if table is given else [own]
         for rule in table.values.get("rule", ()):
             if "ident" in rule.values and not asks:
                 problem = "nobody asks identd; set ident = 'log' or 'require'"
                 problems.keep(rule.wrong("ident", problem))
             for pattern in rule.values.get("listener", ()) if names_are_known else ():
                 if not any(NamePatterns([pattern]).match(name) for name in names):
-                    problem = f"{pattern!r} is no listener; {suggestion(pattern, names)}"
+                    what = "no listener" if table is given else "not the listener that it is for"
+                    problem = f"{pattern!r} is {what}; {suggestion(pattern, names)}"
                     problems.keep(rule.wrong("listener", problem))
 
 
-def _check_identities(
+def _check_names(
     settings: Settings, given: Given, tables: Sequence[Given], problems: Problems
 ) -> None:
+    """Nobody has a name, or a method, where there is no way to it."""
+    of_each = [[each] for each in settings.own]
+    for table, listeners in zip((given, *tables), (settings.listeners, *of_each), strict=True):
+        methods = frozenset().union(*(each.methods for each in listeners))
+        proven = any(each.proves for each in listeners)
+        for rule in table.values.get("rule", ()):
+            for key in ("user", "group"):
+                if key in rule.values and not proven:
+                    problems.keep(rule.wrong(key, "nobody proves a name; set auth or gssapi"))
+            if "principal" in rule.values and socks5.GSSAPI not in methods:
+                problem = "nobody authenticates by the GSS-API; set gssapi"
+                problems.keep(rule.wrong("principal", problem))
+            for method in rule.values.get("method", ()):
+                if method not in methods:
+                    problem = f"nobody is let in by {method_word(method)}"
+                    problems.keep(rule.wrong("method", problem))
+
+
+def _check_identities(settings: Settings, given: Given, problems: Problems) -> None:
     """A limit of identities is a mistake where there are none."""
-    # One that is wrong may be the one that would have given them.
-    tried = len(problems) and any(_IDENTIFYING & each.places.keys() for each in (given, *tables))
-    if tried or any(each.identifies for each in settings.listeners):
+    if any(each.identifies for each in settings.listeners):
         return
     for table, keys in (("limits", ("identity_sessions", "identity_rate")), ("quota", ("octets",))):
         if table not in given.values:

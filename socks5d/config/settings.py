@@ -8,7 +8,8 @@ from typing import Any
 from attrs import field, fields, frozen
 from twisted.cred.checkers import ICredentialsChecker
 
-from socks5d.interfaces import IAuthenticator, IRuleset
+from socks5d.auth import AnyUserID, NoAuthentication
+from socks5d.interfaces import USERID, IAuthenticator, IRuleset
 from socks5d.model import Command
 from socks5d.parameters import (
     GSSAPIParameters,
@@ -24,9 +25,12 @@ from socks5d.rules import Destination
 from socks5d.rules.destinations import Ports
 from socks5d.rules.prefixes import IPNetwork
 from socks5d.rules.rule import Rule
-from socks5d.wire import identline
+from socks5d.wire import identline, socks5
 
 DEFAULT_LISTEN = ("tcp:1080:interface=127.0.0.1",)
+
+#: Who is let in by one of these is nobody in particular.
+_OF_NOBODY = (NoAuthentication, AnyUserID)
 
 #: Whose PROXY headers are believed where nothing is set.
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
@@ -75,10 +79,32 @@ class Serving:
 
     @property
     def identifies(self) -> bool:
-        """Whether anybody may come to be known by a name."""
-        return (
-            bool(self.checkers or self.authenticators or self.gssapi or self.userids)
-            or self.ident is IdentMode.REQUIRE
+        """Whether anybody may come to be known by a name, proven or not."""
+        return self.proves or bool(self.userids) or self.ident is IdentMode.REQUIRE
+
+    @property
+    def proves(self) -> bool:
+        """Whether anybody may prove a name."""
+        return bool(self.checkers or self.gssapi) or not all(
+            isinstance(each, _OF_NOBODY) for each in self.authenticators
+        )
+
+    @property
+    def methods(self) -> frozenset[int]:
+        """
+        The methods of those who are let in: a way to authenticate shuts the ways without.
+        """
+        methods = {each.method for each in self.authenticators}
+        if self.checkers:
+            methods.add(socks5.USERNAME_PASSWORD)
+        if self.gssapi is not None:
+            methods.add(socks5.GSSAPI)
+        if not methods:
+            methods |= {socks5.NO_AUTHENTICATION, USERID}
+        elif self.userids:
+            methods.add(USERID)
+        return frozenset(
+            each for each in methods if (self.socks4 if each == USERID else self.socks5)
         )
 
 

@@ -1,13 +1,13 @@
 """
 Saying who is over a limit: one line when it begins, then it is counted.
 
-How many there were is said once a minute, in a line for each; who has not been over the
-limit for a minute is forgotten.
+How many there were is said once a minute, and at the end, in a line for each; who has not
+been over the limit for a minute is forgotten.
 """
 
 from typing import Final
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorCore, IReactorTime
 from twisted.logger import Logger
 
 #: How often counts are said, in seconds.
@@ -26,6 +26,7 @@ class Excesses:
         #: How many there were since the last line.
         self._counts: dict[str, int] = {}
         self._waits = False
+        self._told = False
 
     def tell(self, what: str) -> None:
         """
@@ -39,6 +40,9 @@ class Excesses:
         self._counts[what] = 0
         self._log.warn("{what}: over it", what=what)
         self._wait()
+        if not self._told and IReactorCore.providedBy(self._clock):
+            self._told = True
+            self._clock.addSystemEventTrigger("during", "shutdown", self._say)
 
     def _wait(self) -> None:
         if not self._waits:

@@ -1,5 +1,6 @@
 """Where what identities have used is kept for longer than this program runs: SQLite."""
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ JOBS: Final = 1024
 VERSION: Final = 1
 #: How long it may be locked by somebody else, in seconds.
 LOCKED: Final = 5.0
+
+_OURS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
 _SCHEMA = """\
 CREATE TABLE IF NOT EXISTS used (
@@ -48,7 +51,8 @@ class SQLiteStore:
         self, reactor: IReactorFromThreads, path: Path, wall: Callable[[], float] = time
     ) -> None:
         """
-        @param path: the file, beside which SQLite has two more while it is open.
+        @param path: the file, beside which there is another that says that it is in use, and
+            SQLite has two more while it is open.
         @param wall: the time, in seconds since the epoch.
         """
         self._path = path.absolute()
@@ -77,8 +81,16 @@ class SQLiteStore:
     # In the thread.
 
     def _open(self) -> None:
+        self._lock = _locked(self._path.with_name(f"{self._path.name}.lock"))
+        try:
+            self._connect()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _connect(self) -> None:
         # Names of people are in it.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.close(os.open(self._path, _OURS, 0o600))
         database = sqlite3.connect(
             self._path, timeout=LOCKED, isolation_level=None, check_same_thread=False
         )
@@ -116,3 +128,19 @@ class SQLiteStore:
 
     def _close(self) -> None:
         self._database.close()
+        os.close(self._lock)
+
+
+def _locked(path: Path) -> int:
+    """
+    @return: the descriptor of a file that no other process has locked.  Two that keep one
+        database would both give what is left of a quota.
+    @raise sqlite3.OperationalError: when another one has.
+    """
+    lock = os.open(path, _OURS, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise sqlite3.OperationalError("another process keeps its quotas in it") from None
+    return lock

@@ -18,11 +18,11 @@ from socks5d.rules.destinations import Destination, Ports
 from socks5d.rules.lists import HostList, UserList, range_of
 from socks5d.rules.prefixes import IPNetwork
 from socks5d.rules.rule import (
-    METHODS,
     Action,
     Rule,
     has_addresses,
     is_everywhere,
+    method_word,
     proven,
     proven_by_ticket,
 )
@@ -154,7 +154,7 @@ class Explainer:
         method = USERID if request.userid is not None else request.method
         if method in value:
             return ""
-        return f"method {_method_text(method)} is not {_told(map(_method_text, sorted(value)))}"
+        return f"method {method_word(method)} is not {_told(map(method_word, sorted(value)))}"
 
     def _user(self, value: tuple[str, ...]) -> str:
         return self._is_somebody("user", proven(self._request.identity), value)
@@ -280,7 +280,3 @@ def _text(holder: IPNetwork | Destination | HostList) -> str:
 def _ports_text(ports: Ports) -> str:
     first, last = ports
     return str(first) if first == last else f"{first}-{last}"
-
-
-def _method_text(method: int | None) -> str:
-    return next((word for word, number in METHODS.items() if number == method), str(method))

@@ -162,3 +162,11 @@ def parse_method(value: str | int) -> int:
         return value
     words = ", ".join(map(repr, METHODS))
     raise ValueError(f"{value!r} is no method: neither of {words}, nor a number from 0 to 254")
+
+
+def method_word(method: int | None) -> str:
+    """
+    @param method: a METHOD, or L{USERID}; None for none yet.
+    @return: its word, or its number.
+    """
+    return next((word for word, number in METHODS.items() if number == method), str(method))

@@ -33,6 +33,13 @@ class Ready(amp.Command):
     requiresAnswer = False
 
 
+class Done(amp.Command):
+    """From a worker: nothing more comes.  The answer says that all that did has been heard."""
+
+    arguments: ClassVar[list[Any]] = []
+    response: ClassVar[list[Any]] = []
+
+
 class Leaving(amp.Command):
     """From a worker: it accepts nobody any more, and ends when its sessions have."""
 
@@ -65,8 +72,16 @@ class Part(amp.Command):
     requiresAnswer = False
 
 
+class Receive(amp.Command):
+    """To a worker: take sockets that were handed over, for what it is to prepare."""
+
+    arguments: ClassVar[list[Any]] = [(b"count", amp.Integer())]
+    response: ClassVar[list[Any]] = []
+    errors: ClassVar[ErrorCodes] = {NotPrepared: b"NOT_PREPARED", **ANY}
+
+
 class Prepare(amp.Command):
-    """To a worker: get ready to do what the parts that came say; the sockets are there."""
+    """To a worker: get ready to do what the parts that came say, with the sockets that came."""
 
     arguments: ClassVar[list[Any]] = []
     response: ClassVar[list[Any]] = []

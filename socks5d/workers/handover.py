@@ -1,5 +1,6 @@
 """Open sockets from the parent to a worker that runs already (SCM_RIGHTS, unix(7))."""
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -13,34 +14,29 @@ TOGETHER: Final = 64
 def hand_over(way: socket.socket, descriptors: Sequence[int]) -> None:
     """
     @param way: to the worker; it does not block.
-    @param descriptors: of the sockets; they stay the caller's, too.
-    @raise OSError: when the worker is gone, or has not taken the last ones.
+    @param descriptors: of sockets, L{TOGETHER} at most; they stay the caller's, too.
+    @raise OSError: when the worker is gone, or has not taken the last ones, or when more are
+        under way already than may be.
     """
-    for start in range(0, len(descriptors), TOGETHER):
-        socket.send_fds(way, [b"\0"], list(descriptors[start : start + TOGETHER]))
+    socket.send_fds(way, [b"\0"], list(descriptors))
 
 
-def take_over(way: socket.socket, counts: Sequence[int]) -> list[list[int]]:
+def take_over(way: socket.socket, count: int) -> list[int]:
     """
-    @param way: from the parent, which has handed all of them over already.
-    @param counts: how many there are of each listener.
-    @return: the descriptors, by listener.
-    @raise OSError: when they are not there.
+    @param way: from the parent, which has handed them over already.
+    @param count: how many came together.
+    @return: the descriptors.
+    @raise OSError: when they are not there, or there is no room for them in this process.
     """
-    taken: list[int] = []
     # Not by a flag, which recv_fds() takes and drops.
     way.setblocking(False)
-    try:
-        while len(taken) < sum(counts):
-            _, descriptors, _, _ = socket.recv_fds(way, 1, TOGETHER)
-            if not descriptors:
-                raise OSError("sockets that were to come did not")
-            taken += descriptors
-    except OSError:
+    data, taken, _, _ = socket.recv_fds(way, 1, TOGETHER)
+    if not data:
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+    if len(taken) < count:
         close(taken)
-        raise
-    rest = iter(taken)
-    return [[next(rest) for _ in range(count)] for count in counts]
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return list(taken)
 
 
 def close(descriptors: list[int]) -> None:

@@ -21,9 +21,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import connectionDone
 from twisted.internet.stdio import StandardIO
-from twisted.logger import globalLogBeginner
+from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 
+from socks5d.bounded import bounded
 from socks5d.config import Settings, make_settings
 from socks5d.listening import kept
 from socks5d.memory import settle
@@ -49,12 +50,14 @@ from socks5d.workers.channel import (
     Abandon,
     Channel,
     Commit,
+    Done,
     HangUp,
     Leaving,
     NotPrepared,
     Part,
     Prepare,
     Ready,
+    Receive,
     Serve,
 )
 from socks5d.workers.handover import close, take_over
@@ -64,8 +67,12 @@ from socks5d.workers.tally import AtParent
 
 #: More sessions than a worker ever has: those of the next are numbered beyond.
 SESSIONS = 10**9
+#: What the parent gets to hear the last of a worker that ends, in seconds.
+LAST = 2.0
 #: Characters of what is wrong with settings, for the parent.
 LONGEST = 1 << 14
+
+_log = Logger()
 
 
 class ParentChannel(Channel):
@@ -94,9 +101,21 @@ class ParentChannel(Channel):
         self.left = True
         self.callRemote(Leaving)
 
+    async def finish(self) -> None:
+        """See to it that the parent hears all that was said, which the end would cut off."""
+        try:
+            await bounded(self.reactor, LAST, self.callRemote(Done))
+        except Exception:  # noqa: BLE001 (whatever it is, this process ends)
+            _log.failure("the parent may not have heard of all that is over")
+
     @Serve.responder
     def serve(self, slot: int) -> dict[str, Any]:
         self.serving.serve(slot)
+        return {}
+
+    @Receive.responder
+    def receive(self, count: int) -> dict[str, Any]:
+        self.serving.receive(count)
         return {}
 
     @Part.responder
@@ -155,6 +174,8 @@ class WorkerProcess:
         self._slot = 0
         self._serving = False
         self._handover = socket.socket(fileno=HANDOVER)
+        #: Sockets that were handed over, and that nothing has been prepared with.
+        self._handed: list[int] = []
         self._prepared: _Prepared | None = None
         self._access_log: AccessLog | None = None
         if settings.access_log is not None:
@@ -207,14 +228,28 @@ class WorkerProcess:
             for each, mine in zip(settings.listeners, sockets, strict=True)
         ]
 
+    def receive(self, count: int) -> None:
+        """
+        Take sockets that the parent has handed over.
+
+        @raise NotPrepared: when there is no room for them.
+        """
+        try:
+            self._handed += take_over(self._handover, count)
+        except OSError as error:
+            raise NotPrepared(f"{error.strerror}") from None
+
     async def prepare(self, orders: Orders) -> None:
         """
         Get ready to go on by other settings.
 
         @raise NotPrepared: when that cannot be.
         """
-        self.abandon()
-        handed = take_over(self._handover, orders.sockets)
+        rest, self._handed = self._handed, []
+        if len(rest) != sum(orders.sockets):
+            close(rest)
+            raise NotPrepared("other sockets came than should have")
+        handed = [[rest.pop(0) for _ in range(count)] for count in orders.sockets]
         try:
             settings = self._settings(orders.items)
             before = [each.endpoint for each in self._listeners]
@@ -251,6 +286,7 @@ class WorkerProcess:
 
     def abandon(self) -> None:
         """Go on as before."""
+        close(self._handed)
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             self._service.abandon(prepared.change)
@@ -267,7 +303,11 @@ class WorkerProcess:
 
     def _stop(self) -> Deferred[None]:
         self._channel.leave()
-        return self._service.stopService()
+        return Deferred.fromCoroutine(self._end())
+
+    async def _end(self) -> None:
+        await self._service.stopService()
+        await self._channel.finish()
 
 
 def _be_called(name: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.error import ConnectionDone, ProcessDone, ProcessTerminated
 from twisted.python.failure import Failure
 
@@ -20,6 +20,8 @@ from socks5d.workers.worker import Worker
 PATIENCE: Final = 30.0
 #: How what was asked of a worker fails when that has ended.
 GONE: Final = (ConnectionDone, ProcessDone, ProcessTerminated)
+#: How sockets cannot be sent to it.
+CUT_OFF: Final = (BrokenPipeError, ConnectionResetError, ConnectionRefusedError)
 
 
 def held_for(
@@ -71,8 +73,12 @@ async def ready_for(
     @raise ConfigError: when one is not.
     """
     asked = [each for each in workers.values() if not each.left]
+    for worker in asked:
+        # One after the other: only so much may be under way to all of them together.
+        await _hand_over(worker, workers, asked, sockets, reactor)
+    asked = [each for each in asked if each.number in workers]
     answers = await DeferredList(
-        [bounded(reactor, PATIENCE, each.prepare(orders, sockets)) for each in asked],
+        [bounded(reactor, PATIENCE, each.prepare(orders)) for each in asked],
         consumeErrors=True,
     )
     staying = [
@@ -82,15 +88,40 @@ async def ready_for(
     ]
     for worker, answer in staying:
         if isinstance(answer, Failure):
-            for each, _ in staying:
-                each.abandon()
-            raise ConfigError(
-                *(
-                    f"worker {worker.number}: {line}"
-                    for line in answer.getErrorMessage().split("\n")
-                )
-            )
+            raise _refused(worker, asked, answer.getErrorMessage())
     return [worker for worker, _ in staying]
+
+
+async def _hand_over(
+    worker: Worker,
+    workers: Mapping[int, Worker],
+    asked: Sequence[Worker],
+    sockets: Sequence[int],
+    reactor: Any,
+) -> None:
+    """
+    @raise ConfigError: when a worker that is there does not get them.
+    """
+    try:
+        handing = Deferred.fromCoroutine(worker.hand_over(sockets))
+        await bounded(reactor, PATIENCE, handing)
+    except CancelledError:
+        raise
+    except Exception as error:
+        # One that has ended is not missed, and its end may be told of later.
+        if worker.number in workers and not isinstance(error, (*GONE, *CUT_OFF)):
+            what = error.strerror if isinstance(error, OSError) else str(error)
+            raise _refused(worker, asked, f"the sockets of its listeners: {what}") from error
+
+
+def _refused(worker: Worker, asked: Sequence[Worker], why: str) -> ConfigError:
+    """
+    @param asked: go on as before.
+    @param why: one is not ready, on some lines.
+    """
+    for each in asked:
+        each.abandon()
+    return ConfigError(*(f"worker {worker.number}: {line}" for line in why.split("\n")))
 
 
 def release(listeners: Sequence[HeldListener]) -> None:

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from socks5d.config import Settings
 from socks5d.listening import cannot_start, complain, keep_quotas
+from socks5d.memory import settle
 from socks5d.net.ours import ROW
 from socks5d.policy import make_quotas
 from socks5d.reloading import Read, Reloads, summary
@@ -367,6 +368,7 @@ class Supervisor(Service):
         release([each for each in before if each not in listeners])
         old, self._assignment = self._assignment, self._assign().store()
         os.close(old)
+        settle()
 
     def stopService(self) -> Deferred[None]:
         """

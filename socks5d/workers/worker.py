@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
@@ -20,17 +20,19 @@ from socks5d.workers.channel import (
     AskLease,
     Channel,
     Commit,
+    Done,
     GiveBack,
     HangUp,
     Leaving,
     Part,
     Prepare,
     Ready,
+    Receive,
     ReturnLease,
     Serve,
     Take,
 )
-from socks5d.workers.handover import hand_over
+from socks5d.workers.handover import TOGETHER, hand_over
 from socks5d.workers.logpipe import LogReader
 from socks5d.workers.tally import Tally
 
@@ -135,21 +137,27 @@ class Worker(ProcessProtocol):
         """Tell it of a SIGHUP."""
         self._channel.callRemote(HangUp)
 
-    def prepare(self, orders: Orders, sockets: Sequence[int]) -> Deferred[Any]:
+    async def hand_over(self, sockets: Sequence[int]) -> None:
         """
-        Have it get ready to go on by other settings.
+        Give it sockets, for what it is to prepare: some at a time, and more when it has those,
+        for what is under way counts as the user's that has sent it.
 
-        @param sockets: the descriptors of the listeners that it has not got.
+        @param sockets: their descriptors.
+        @raise OSError: when they cannot be sent.
+        @raise NotPrepared: when it has no room for them.
+        """
+        for start in range(0, len(sockets), TOGETHER):
+            some = sockets[start : start + TOGETHER]
+            hand_over(self.handover, some)
+            await self._channel.callRemote(Receive, count=len(some))
+
+    def prepare(self, orders: Orders) -> Deferred[Any]:
+        """
+        Have it get ready to go on by other settings, with the sockets that it was given.
+
         @return: fires when it could; fails with L{NotPrepared} when it cannot, and with
             something else when it is gone.
         """
-        try:
-            hand_over(self.handover, sockets)
-        except OSError:
-            # It may have got some of them, and would take them for those of the next time.
-            failure = Failure()
-            self._failed(failure)
-            return fail(failure)
         octets = orders.encode()
         for start in range(0, len(octets), PART):
             self._channel.callRemote(Part, octets=octets[start : start + PART])
@@ -257,6 +265,10 @@ class _Answers(CommandLocator):
     @Leaving.responder
     def leaving(self) -> dict[str, Any]:
         self._worker.said_leaving()
+        return {}
+
+    @Done.responder
+    def done(self) -> dict[str, Any]:
         return {}
 
     @Take.responder

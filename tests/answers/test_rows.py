@@ -53,9 +53,10 @@ def test_a_rule_is_told_in_the_words_of_the_file(tmp_path: Path) -> None:
     assert first == Row(
         'rule "office hours"',
         "permit",
-        "from @office, 10.0.0.0/8; listener tcp:1080:*; version 4a, 5; method userid, password, "
-        "128; user ops, root-*; group staff; ident ann; userid ann, ; principal *@EXAMPLE.ORG; "
-        "command connect, udp; to @ads, *.example.com, 203.0.113.7; ports 443, 8000-8099; "
+        "from @office, 10.0.0.0/8; listener tcp:1080:*; version 4a, 5; method userid, gssapi, "
+        "password; user ops, root-*; group staff; ident ann; userid ann, ; "
+        "principal *@EXAMPLE.ORG; command connect, udp; "
+        "to @ads, *.example.com, 203.0.113.7; ports 443, 8000-8099; "
         "mon, tue, wed, sat 08:00-12:00, 22:00-06:00 Europe/Vienna",
         "they work; idle 60, udp_idle 90, connect 5.5, bind 30, rate 1000000, log refused, "
         "source 192.0.2.1, 2001:db8::1, device eth1, upstream direct",

@@ -10,6 +10,7 @@ from socks5d.rules import HostList, UserList
 from tests.config.reading import problems, settings
 
 RULE = "[[rule]]\naction = 'deny'\n"
+LOGIN = ("auth", "memory:ann:secret")
 
 
 def hosts(tmp_path: Path, text: str) -> HostList:
@@ -40,7 +41,7 @@ def test_a_list_is_put_together_from_the_file_and_its_files(tmp_path: Path) -> N
 def test_users_are_put_together_too(tmp_path: Path) -> None:
     (tmp_path / "users").write_text("ops  # day and night\nann-*\n")
     text = f"[list.x]\nusers = ['bob']\nusers_file = '{tmp_path}/users'\n"
-    (rule,) = settings(tmp_path, f"{RULE}group = 'x'\n{text}").rules
+    (rule,) = settings(tmp_path, f"{RULE}group = 'x'\n{text}", LOGIN).rules
     (found,) = rule.group or ()
     assert isinstance(found, UserList)
     assert found.users == ["bob", "ops", "ann-*"]

@@ -16,6 +16,9 @@ from tests.config.reading import problems, settings
 
 EVERYTHING = """
 ident = "log"
+auth = "memory:ann:secret"
+userid = "ann"
+gssapi = {}
 
 [list.ads]
 names = ["*.ads.example"]
@@ -34,7 +37,7 @@ reason = "they work"
 from = ["@office", "10.0.0.0/8"]
 listener = "tcp:1080:*"
 version = ["4a", "5"]
-method = ["password", 128, "userid"]
+method = ["password", 1, "userid"]
 user = ["ops", "root-*"]
 group = "staff"
 ident = "ann"
@@ -82,7 +85,7 @@ def test_every_key_can_stand_in_a_rule(tmp_path: Path) -> None:
     assert network == ip_network("10.0.0.0/8")
     assert first.listener == ("tcp:1080:*",)
     assert first.version == frozenset({"4a", "5"})
-    assert first.method == frozenset({2, 128, USERID})
+    assert first.method == frozenset({2, 1, USERID})
     assert first.user == ("ops", "root-*")
     (staff,) = first.group or ()
     assert isinstance(staff, UserList)
@@ -216,6 +219,66 @@ def test_days_may_pass_the_end_of_the_week(tmp_path: Path) -> None:
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
     (problem,) = wrong(tmp_path, text)
     assert problem.startswith(f"socks5d.toml:{told}")
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("user = 'ann'", "user: nobody proves a name; set auth or gssapi"),
+        ("group = 'x'", "group: nobody proves a name; set auth or gssapi"),
+        ("principal = 'ann@A'", "principal: nobody authenticates by the GSS-API; set gssapi"),
+        ("method = ['none', 'password']", "method: nobody is let in by password"),
+        ("method = 128", "method: nobody is let in by 128"),
+    ],
+)
+def test_a_condition_on_names_that_nobody_has_is_a_mistake(
+    tmp_path: Path, condition: str, told: str
+) -> None:
+    text = f"userid = 'ann'\nrule = [{{ action = 'deny', {condition} }}]\nlist.x.users = 'ann'\n"
+    assert problems(tmp_path, text) == [f"socks5d.toml:2: rule[1].{told}"]
+
+
+def test_so_it_is_at_a_listener_whose_clients_have_none(tmp_path: Path) -> None:
+    text = """
+auth = "memory:ann:secret"
+[[rule]]
+action = "permit"
+user = "ann"
+[[listener]]
+endpoint = "tcp:1081:interface=127.0.0.1"
+auth = []
+authenticator = "none"
+[[listener.rule]]
+action = "permit"
+method = "none"
+[[listener.rule]]
+action = "permit"
+user = "ann"
+"""
+    told = "nobody proves a name; set auth or gssapi"
+    assert problems(tmp_path, text) == [
+        f"socks5d.toml:5: rule[1].user: {told}",
+        f"socks5d.toml:15: listener[1].rule[2].user: {told}",
+    ]
+
+
+def test_a_listeners_rule_is_about_that_listener(tmp_path: Path) -> None:
+    text = """
+[[listener]]
+name = "guests"
+endpoint = "tcp:1081:interface=127.0.0.1"
+[[listener.rule]]
+action = "permit"
+listener = "staff"
+[[listener]]
+name = "staff"
+endpoint = "tcp:1082:interface=127.0.0.1"
+"""
+    (problem,) = problems(tmp_path, text)
+    assert problem == (
+        "socks5d.toml:7: listener[1].rule[1].listener: 'staff' is not the listener that it is "
+        "for; there are guests"
+    )
 
 
 @pytest.mark.parametrize("text", ["rule = 1", "rule = [1]", "[rule]\naction = 'deny'"])

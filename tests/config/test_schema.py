@@ -79,7 +79,8 @@ def test_the_readmes_other_examples_can_be_read(
     (tmp_path / "passwords").write_text("ann:secret\n")
     for text in (f"{lists}\n{rules}", listeners):
         assert errors(validator, text) == []
-    made = settings(tmp_path, f"{lists}\n{rules}".replace("/etc/socks5d/", f"{tmp_path}/"))
+    text = f"{lists}\n{rules}".replace("/etc/socks5d/", f"{tmp_path}/")
+    made = settings(tmp_path, text, ("auth", "memory:ann:secret"))
     assert [each.title for each in made.rules] == ['rule "ads"', "rule 2"]
     made = settings(tmp_path, listeners.replace("/etc/socks5d/", f"{tmp_path}/"))
     assert [(each.name, len(each.checkers)) for each in made.listeners] == [

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent, Logger, formatEvent
 
 from socks5d.limits.excess import INTERVAL, LINES, OTHERS, Excesses
@@ -51,6 +52,20 @@ def test_who_goes_on_is_said_once_a_minute_and_who_stops_is_forgotten(said: Said
     assert said.clock.getDelayedCalls() == []
     said.excesses.tell("ann {and} more")
     assert said.new() == ["ann {and} more: over it"]
+
+
+def test_what_has_been_counted_is_said_at_the_end(logs: Sequence[LogEvent]) -> None:
+    reactor = MemoryReactorClock()
+    excesses = Excesses(reactor, Logger())
+    for name in ("ann", "ann", "bob"):
+        excesses.tell(name)
+    ((call, _, _),) = reactor.triggers["during"]["shutdown"]
+    call()
+    assert [formatEvent(each) for each in logs] == [
+        "ann: over it",
+        "bob: over it",
+        "ann: over it 1 times more",
+    ]
 
 
 def test_however_many_there_are_the_lines_are_few(said: Said) -> None:

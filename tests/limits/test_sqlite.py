@@ -29,6 +29,18 @@ def test_a_file_outlives_its_store(tmp_path: Path, wall: Wall) -> None:
     assert (tmp_path / "quota").stat().st_mode & 0o777 == 0o600
 
 
+def test_two_do_not_keep_the_same(tmp_path: Path, wall: Wall) -> None:
+    one = Kept(SQLiteStore(reactor, tmp_path / "quota", wall))
+    one.open()
+    other = Kept(SQLiteStore(reactor, tmp_path / "quota", wall))
+    refused = other.open()
+    assert isinstance(refused, Failure)
+    assert "another process keeps its quotas in it" in refused.getErrorMessage()
+    one.close()
+    other.open()
+    other.close()
+
+
 def test_it_can_be_read_meanwhile(tmp_path: Path, wall: Wall) -> None:
     made = Kept(SQLiteStore(reactor, tmp_path / "quota", wall))
     made.open()

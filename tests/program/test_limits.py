@@ -278,6 +278,31 @@ def test_an_identity_has_a_quota_that_outlives_the_server(
     assert (tmp_path / "socks5d-quota.sqlite3").stat().st_mode & 0o777 == 0o600
 
 
+@PROCESSES
+def test_what_was_leased_and_did_not_go_is_not_counted(
+    tmp_path: Path, count: int, passwords: Sequence[str]
+) -> None:
+    log = tmp_path / "log"
+    content = "[quota]\noctets = 100000000\n"
+    with (
+        limited(tmp_path, count, content, "--access-log", str(log), *passwords) as (
+            server,
+            address,
+        ),
+        origin(patiently_sending(50_000_000)) as here,
+        ExitStack() as stack,
+    ):
+        for _ in range(4):
+            connection = stack.enter_context(log_in(address, b"ann"))
+            assert code_for(connection, here) == socks5.SUCCEEDED
+            receive_exactly(connection, 100_000)
+        # In the middle of it, so that each process has some to give back.
+        assert server.stop() == 0
+    relayed = sum(each["sent"] for each in written(log))
+    with closing(sqlite3.connect(tmp_path / "socks5d-quota.sqlite3")) as database:
+        assert database.execute("SELECT octets FROM used").fetchall() == [(relayed,)]
+
+
 def patiently_sending(size: int) -> Callable[[socket.socket], None]:
     def send(connection: socket.socket) -> None:
         with suppress(ConnectionError):

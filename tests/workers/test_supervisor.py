@@ -1,5 +1,6 @@
 """The parent of workers: how many there are, which of them serve, and their end."""
 
+import errno
 import os
 import socket
 import sys
@@ -48,10 +49,11 @@ from socks5d.workers.channel import (
     Part,
     Prepare,
     Ready,
+    Receive,
     Serve,
     Take,
 )
-from socks5d.workers.handover import take_over
+from socks5d.workers.handover import TOGETHER, close, take_over
 from socks5d.workers.rollout import PATIENCE
 from socks5d.workers.supervisor import (
     ATTEMPTS,
@@ -71,6 +73,7 @@ class Process(Channel):
     A worker's process, in which a test is the worker.
 
     @ivar handed: its end of the way by which it gets sockets.
+    @ivar received: those that it got.
     """
 
     handed: socket.socket
@@ -87,6 +90,8 @@ class Process(Channel):
         self.orders = b""
         self.told: list[str] = []
         self.trouble: Exception | None = None
+        self.no_room: Exception | None = None
+        self.received: list[int] = []
         self._said = StringTransport()
         self._told = b""
         self.makeConnection(self._said)
@@ -105,6 +110,13 @@ class Process(Channel):
     @Part.responder
     def part(self, octets: bytes) -> dict[str, Any]:
         self.orders += octets
+        return {}
+
+    @Receive.responder
+    def receive(self, count: int) -> dict[str, Any]:
+        if self.no_room is not None:
+            raise self.no_room
+        self.received += take_over(self.handed, count)
         return {}
 
     @Prepare.responder
@@ -233,6 +245,7 @@ def parent() -> Iterator[Parent]:
     yield made
     for process in made.processes:
         process.handed.close()
+        close(process.received)
         process.worker.handover.close()
 
 
@@ -857,7 +870,8 @@ class Changing:
         self.carry()
 
     def carry(self) -> None:
-        for _ in ("get ready", "go on"):
+        # They get sockets one after the other, are ready, and go on.
+        for _ in range(5):
             self.parent.carry()
 
     def told(self) -> list[list[str]]:
@@ -878,22 +892,58 @@ def test_all_are_ready_before_one_goes_on(changing: Changing) -> None:
     changing.settings = evolve(changing.settings, listen=TWO)
     changing.supervisor.hang_up()
     first, second, third = changing.parent.processes
+    # One after the other gets the sockets.
     for process in (first, second):
         process.carry()
-    assert changing.told() == [["prepare"], ["prepare"], []]
+    assert [len(each.received) for each in (first, second, third)] == [2, 2, 0]
+    assert changing.told() == [[], [], []]
+    third.carry()
+    assert changing.told() == [[], [], ["prepare"]]
+    first.carry()
+    assert changing.told() == [["prepare"], [], ["prepare"]]
     changing.carry()
     assert changing.told() == 3 * [["prepare", "commit"]]
     orders = Orders.decode(third.orders)
-    assert (orders.sockets, orders.items) == ([0, 2], changing.items)
-    assert [len(each) for each in take_over(third.handed, [0, 2])] == [0, 2]
+    assert (orders.sockets, orders.items, len(third.received)) == ([0, 2], changing.items, 2)
 
 
-def test_one_that_cannot_be_handed_sockets_is_ended(changing: Changing) -> None:
+def test_many_sockets_are_handed_over_in_parts(changing: Changing) -> None:
+    numbers = range(2, 2 + TOGETHER)
+    changing.hang_up(listen=(*LOOPBACK, *(f"tcp:0:interface=127.0.0.{n}" for n in numbers)))
+    changing.carry()
+    assert changing.told() == 3 * [["prepare", "commit"]]
+    assert [len(each.received) for each in changing.parent.processes] == 3 * [2 * TOGETHER]
+
+
+def test_one_that_is_gone_when_it_should_get_sockets_is_not_missed(changing: Changing) -> None:
     changing.parent.processes[0].handed.close()
     changing.hang_up(listen=TWO)
-    assert changing.parent.processes[0].signals == ["KILL"]
-    assert changing.told()[1:] == 2 * [["prepare", "abandon"]]
+    assert changing.told()[1:] == 2 * [["prepare", "commit"]]
+
+
+def test_sockets_that_cannot_be_handed_over_end_nobody(
+    changing: Changing, monkeypatch: pytest.MonkeyPatch, logs: Sequence[LogEvent]
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.ETOOMANYREFS, os.strerror(errno.ETOOMANYREFS))
+
+    monkeypatch.setattr(socket, "send_fds", refuse)
+    changing.hang_up(listen=TWO)
+    assert changing.told() == 3 * [["abandon"]]
+    assert all(process.signals == [] for process in changing.parent.processes)
     assert len(changing.supervisor._listeners) == 1
+    said = [event["problem"] for event in logs if "not reloaded" in event.get("log_format", "")]
+    assert said == ["worker 1: the sockets of its listeners: Too many references: cannot splice"]
+
+
+def test_one_that_has_no_room_for_sockets_keeps_all_as_they_are(
+    changing: Changing, logs: Sequence[LogEvent]
+) -> None:
+    changing.parent.processes[1].no_room = NotPrepared("Too many open files")
+    changing.hang_up(listen=TWO)
+    assert changing.told() == 3 * [["abandon"]]
+    said = [event["problem"] for event in logs if "not reloaded" in event.get("log_format", "")]
+    assert said == ["worker 2: the sockets of its listeners: Too many open files"]
 
 
 def test_one_that_is_not_ready_keeps_all_as_they_are(
@@ -914,11 +964,22 @@ def test_one_that_is_not_ready_keeps_all_as_they_are(
 def test_one_that_does_not_answer_is_not_waited_for_long(changing: Changing) -> None:
     changing.settings = evolve(changing.settings, listen=TWO)
     changing.supervisor.hang_up()
-    for process in changing.parent.processes[:2]:
-        process.carry()
+    changing.parent.carry()
+    # The last one has answered.
+    assert changing.told() == [[], [], ["prepare"]]
     changing.parent.advance(PATIENCE)
     changing.carry()
-    assert changing.told()[:2] == 2 * [["prepare", "abandon"]]
+    assert changing.told() == 3 * [["prepare", "abandon"]]
+    assert len(changing.supervisor._listeners) == 1
+
+
+def test_one_that_does_not_take_its_sockets_is_not_waited_for_long(changing: Changing) -> None:
+    changing.settings = evolve(changing.settings, listen=TWO)
+    changing.supervisor.hang_up()
+    changing.parent.processes[0].carry()
+    changing.parent.advance(PATIENCE)
+    changing.carry()
+    assert changing.told() == 3 * [["abandon"]]
     assert len(changing.supervisor._listeners) == 1
 
 
