@@ -131,20 +131,21 @@ class PasswordAuthenticator:
         @raise NotLetIn: when no checker accepts, or it would have to wait for its turn for
             too long.
         """
+        until = self._clock.seconds() + self._seconds
         who = self._guessing.clients.of(client)
         key = self._guessing.logins.key(who, credentials)
-        found = await self._together.ask(key, lambda: self._find_out(client, who, credentials))
+        find_out = partial(self._find_out, client, who, credentials, until)
+        found = await self._together.ask(key, find_out)
         if isinstance(found, Identity):
             return found
         raise NotLetIn(found)
 
     async def _find_out(
-        self, client: Client, who: str, credentials: userpass.Credentials
+        self, client: Client, who: str, credentials: userpass.Credentials, until: float
     ) -> Identity | str:
         """
         @return: who it is; or why nobody is let in.
         """
-        until = self._clock.seconds() + self._seconds
         logins = self._guessing.logins
         found = logins.find(who, credentials)
         if found is not None:

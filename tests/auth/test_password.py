@@ -637,6 +637,15 @@ def test_who_leaves_does_not_take_the_answer_from_the_others(clock: Clock) -> No
     assert second[1][0].check(CancelledError)
 
 
+def test_who_asks_in_anothers_place_has_no_more_time_than_there_was(clock: Clock) -> None:
+    authenticator = guarded(clock, 3, Slow())
+    first, second = (waiting(authenticator) for _ in range(2))
+    clock.advance(SECONDS - 1)
+    first[0].cancel()
+    clock.advance(1)
+    assert [each.reason for each in second[1]] == ["a credentials checker took too long"]
+
+
 def test_who_leaves_before_the_answer_has_failed(clock: Clock) -> None:
     checker = Slow()
     authenticator = guarded(clock, 3, checker)
