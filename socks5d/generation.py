@@ -35,7 +35,7 @@ from socks5d.policy import (
     make_guessing,
     make_quotas,
     make_ruleset,
-    patience,
+    shortest_login,
     within_descriptors,
 )
 from socks5d.protocols import Capacity, SOCKSFactory
@@ -151,7 +151,7 @@ class Lasting:
             ident_lookups=ident_lookups,
             udp=settings.udp,
         )
-        policies = _Policies(self._reactor, self._guessing)
+        policies = _Policies(self._reactor, self._guessing, settings.limits)
         factories = [problems.within(_factory, make, policies, each) for each in settings.listeners]
         problems.complain()
         pairs = zip(settings.listeners, factories, strict=True)
@@ -190,7 +190,7 @@ class Lasting:
         @param before: the one that did until now.
         """
         settings, limits = generation.settings, generation.limits
-        self._guessing.limit(settings.limits, patience(settings))
+        self._guessing.limit(settings.limits, shortest_login(settings))
         if self.quotas is not None:
             self.quotas.limit(settings.quota.octets)
         if before is not None and before.limits == limits:
@@ -209,15 +209,18 @@ class _Policies:
     Those listeners that have nothing of their own have the same, which may be large.
     """
 
-    def __init__(self, reactor: Any, guessing: Guessing) -> None:
+    def __init__(self, reactor: Any, guessing: Guessing, limits: Limits) -> None:
         self._reactor = reactor
         self._guessing = guessing
+        self._limits = limits
         self._made: dict[tuple[int, ...], tuple[IRuleset, Sequence[IAuthenticator]]] = {}
 
     def of(self, listener: Listener) -> tuple[IRuleset, Sequence[IAuthenticator]]:
         key = tuple(id(each) for each in serving(listener).values())
         if key not in self._made:
-            authenticators = make_authenticators(listener, self._reactor, self._guessing)
+            authenticators = make_authenticators(
+                listener, self._reactor, self._guessing, self._limits
+            )
             self._made[key] = make_ruleset(listener), authenticators
         return self._made[key]
 

@@ -6,8 +6,12 @@ provides L{IPlugin<twisted.plugin.IPlugin>} and L{IAuthenticatorPlugin} or
 L{IRulesetPlugin}.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from hashlib import blake2b
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from attrs import frozen
 from twisted.cred.checkers import (
@@ -29,6 +33,10 @@ from socks5d.auth.passwordfile import PasswordFile
 from socks5d.interfaces import IAuthenticator, IAuthenticatorPlugin, IRuleset, IRulesetPlugin
 
 P = TypeVar("P", IAuthenticatorPlugin, IRulesetPlugin)
+
+#: Of checkers what they were made by, as a digest, for that may hold a password.
+_sources: WeakKeyDictionary[ICredentialsChecker, bytes] = WeakKeyDictionary()
+_KEY = os.urandom(32)
 
 
 @implementer(IPlugin, IAuthenticatorPlugin)
@@ -156,7 +164,20 @@ def make_checker(description: str) -> ICredentialsChecker:
     if isinstance(checker, InMemoryUsernamePasswordDatabaseDontUse):
         # Twisted's plugin for "memory" fills it with text, which no client's octets equal.
         checker.users = {_octets(name): _octets(word) for name, word in checker.users.items()}
+    with suppress(TypeError):  # one that cannot be a key, or have weak references
+        _sources[checker] = blake2b(_octets(description), key=_KEY).digest()
     return checker
+
+
+def checker_source(checker: ICredentialsChecker) -> Hashable:
+    """
+    @return: what is equal for checkers that were made by the same description, also one after
+        the other; for any other checker nothing that anything else is equal to.
+    """
+    try:
+        return _sources.get(checker) or object()
+    except TypeError:
+        return object()
 
 
 def _octets(text: str | bytes) -> bytes:

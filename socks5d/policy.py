@@ -11,13 +11,14 @@ from twisted.logger import Logger
 from socks5d.auth import AnyUserID, NoAuthentication, PasswordAuthenticator, UserIDList
 from socks5d.auth.gssapi import GSSAPIAuthenticator
 from socks5d.auth.gsscontext import Acceptor, NoCredentials
-from socks5d.auth.guessing import PATIENCE, Guessing
+from socks5d.auth.guessing import Guessing
 from socks5d.config import Serving, Settings
 from socks5d.interfaces import USERID, IAuthenticator, IQuotaStore, IRuleset, ISessionObserver
 from socks5d.limits.excess import Excesses
-from socks5d.limits.keys import Prefixes
+from socks5d.limits.keys import Prefixes, prefixes
 from socks5d.limits.quota import QuotaBook
 from socks5d.limits.store import MemoryStore
+from socks5d.naming import checker_source
 from socks5d.parameters import (
     GSSAPIParameters,
     Limits,
@@ -114,27 +115,31 @@ def make_ruleset(serving: Serving, clock: Callable[[], float] = time) -> IRulese
     return made[0] if len(made) == 1 else Chain(made)
 
 
-def patience(settings: Settings) -> float:
+def shortest_login(settings: Settings) -> float:
     """
-    @return: for how long a login may wait for its turn, in seconds.
+    @return: how long a login may take where it may take the least, in seconds.
     """
-    return settings.timeouts.decision * PATIENCE
+    times = [each.timeouts.decision for each in settings.listeners if each.checkers]
+    return min(times, default=settings.timeouts.decision) * _OF_DECISION
 
 
 def make_guessing(settings: Settings, reactor: Any) -> Guessing:
     """
     @return: what all password authenticators share.
     """
-    return Guessing(reactor, settings.limits, patience(settings))
+    return Guessing(reactor, settings.limits, shortest_login(settings))
 
 
-def make_authenticators(serving: Serving, reactor: Any, guessing: Guessing) -> list[IAuthenticator]:
+def make_authenticators(
+    serving: Serving, reactor: Any, guessing: Guessing, limits: Limits
+) -> list[IAuthenticator]:
     """
     Who is let in.  A way to authenticate shuts the ways without: with passwords or
     a plugin's method set up, SOCKS 5 without authentication, and SOCKS 4 unless
     user-ids are listed, are not served.
 
     @param guessing: what L{make_guessing} gives.
+    @param limits: those that hold from when they serve; say what tells clients apart.
     @raise ConfigError: when what is set up cannot be had here.
     """
     made = list(serving.authenticators)
@@ -146,12 +151,13 @@ def make_authenticators(serving: Serving, reactor: Any, guessing: Guessing) -> l
                 serving.timeouts.decision * _OF_DECISION,
                 guessing=guessing,
                 cache=serving.timeouts.login_cache,
+                source=tuple(checker_source(each) for each in serving.checkers),
             )
         )
     if serving.gssapi is not None:
         # Behind passwords: clients offer them when they have one, and the GSS-API (as curl
         # does) whether they have a ticket or not.
-        made.append(make_gssapi(serving.gssapi, reactor, guessing.clients))
+        made.append(make_gssapi(serving.gssapi, reactor, prefixes(limits)))
     anonymous = not made
     if anonymous:
         made.append(NoAuthentication())

@@ -1,7 +1,12 @@
 """Components by name."""
 
+from typing import Any
+
 import pytest
+from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import IUsernamePassword
 from twisted.plugin import IPlugin
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from socks5d.auth import AnyUserID, NoAuthentication
@@ -15,7 +20,9 @@ from socks5d.naming import (
     NamedAuthenticator,
     NamedRuleset,
     authenticator_plugins,
+    checker_source,
     make_authenticator,
+    make_checker,
     make_ruleset,
     ruleset_plugins,
 )
@@ -93,3 +100,23 @@ def test_a_plugin_is_given_what_stands_after_its_first_colon() -> None:
     NamedAuthenticator("a", "an authenticator", authenticator).authenticator("x:y")
     NamedRuleset("r", "a ruleset", ruleset).ruleset("")
     assert given == ["x:y", ""]
+
+
+def test_checkers_by_the_same_description_have_the_same_source() -> None:
+    one, same, other = map(make_checker, ("memory:ann:x", "memory:ann:x", "memory:ann:y"))
+    assert checker_source(one) == checker_source(same) != checker_source(other)
+    assert b"ann" not in bytes(checker_source(one))  # type: ignore[call-overload]
+
+
+def test_a_checker_that_nobody_described_is_a_source_of_its_own() -> None:
+    @implementer(ICredentialsChecker)
+    class Bare:
+        __slots__ = ()
+        credentialInterfaces = (IUsernamePassword,)
+
+        def requestAvatarId(self, credentials: object) -> Any:
+            return b"ann"
+
+    checker: ICredentialsChecker = InMemoryUsernamePasswordDatabaseDontUse()
+    for each in (checker, Bare()):
+        assert checker_source(each) != checker_source(each)

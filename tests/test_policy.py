@@ -8,17 +8,19 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from attrs import evolve
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 
 from socks5d.auth import AnyUserID, NoAuthentication
-from socks5d.config import Settings
+from socks5d.config import Listener, Settings
 from socks5d.interfaces import USERID
 from socks5d.limits.sqlite import SQLiteStore
 from socks5d.limits.store import MemoryStore
 from socks5d.model import Decision, Verdict
 from socks5d.naming import make_checker
-from socks5d.parameters import Limits, QuotaParameters, QuotaStore
+from socks5d.parameters import Limits, QuotaParameters, QuotaStore, Timeouts
 from socks5d.policy import (
     authenticates,
     make_authenticators,
@@ -29,6 +31,7 @@ from socks5d.policy import (
     make_rulesets,
     open_to_strangers,
     share_out,
+    shortest_login,
     within_descriptors,
 )
 from socks5d.rules import (
@@ -85,9 +88,22 @@ def test_a_way_to_authenticate_shuts_the_ways_without(
     settings: Settings, methods: set[int]
 ) -> None:
     clock = MemoryReactorClock()
-    made = make_authenticators(settings, clock, make_guessing(settings, clock))
+    made = make_authenticators(settings, clock, make_guessing(settings, clock), settings.limits)
     assert {authenticator.method for authenticator in made} == methods
     assert settings.methods == methods
+
+
+def test_turns_go_by_the_listener_on_which_a_login_may_take_the_least() -> None:
+    def listener(name: str, decision: float, *checkers: ICredentialsChecker) -> Listener:
+        return Listener(
+            endpoint=name, name=name, checkers=checkers, timeouts=Timeouts(decision=decision)
+        )
+
+    own = (listener("a", 8, *PASSWORD), listener("b", 4, *PASSWORD), listener("c", 1))
+    settings = Settings(checkers=PASSWORD, timeouts=Timeouts(decision=20))
+    assert shortest_login(settings) == pytest.approx(19)
+    assert shortest_login(evolve(settings, own=own)) == pytest.approx(3.8)
+    assert shortest_login(Settings(listen=(), own=own[2:])) < 30
 
 
 @pytest.mark.parametrize("descriptors", [1, 24, 64, 128, 1024, 20_000])

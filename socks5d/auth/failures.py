@@ -5,13 +5,16 @@ Attempts of one key take turns.  So many may fail at once and without a pause; a
 that there is one at a time, and after each failure a pause that doubles.  Attempts that
 are made side by side gain nothing: as many run as may still fail.
 
-Who is next is drawn by lot among those who wait, so that nobody can be kept from a turn by
-others who are always there before.
+Who is next is drawn by lot among those who wait: first one of their widest networks, then
+what is in it, so that of many attempts from one place all together have the chance of one.
+Each has the same lot until the next turn is given, however often it comes back, and where too
+many wait those with the worst lots give way.  So nobody can be kept from a turn by others who
+are always there before, nor by their number, but where that is a number of networks.
 """
 
-from collections import Counter
+import os
 from collections.abc import Hashable, Sequence
-from secrets import choice
+from hashlib import blake2b
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -27,6 +30,12 @@ FORGET = 900.0
 KEYS = 32768
 #: Attempts of one key that wait.
 WAITING = 64
+#: The chance of who comes last, of that of somebody else.
+LAST = 0.25
+
+#: The networks that somebody is in, the widest first, and who it is.
+Path = tuple[str | bytes, ...]
+_SALT = 16
 
 
 class _Waiting:
@@ -34,20 +43,26 @@ class _Waiting:
     An attempt that waits.
 
     @ivar by: who makes it.
-    @ivar last: whether its turn is behind those of others.
-    @ivar turn: fires when it has come.
+    @ivar weight: its chance, of that of others.
+    @ivar turn: fires when its turn has come.
+    @ivar lots: of each part of C{by}, from 0 to 1, and its own.
     """
 
-    __slots__ = ("by", "last", "turn")
+    __slots__ = ("by", "lots", "turn", "weight")
 
-    def __init__(self, by: Hashable, last: bool, turn: Deferred[None]) -> None:
+    def __init__(self, by: Path, weight: float, turn: Deferred[None], salt: bytes) -> None:
         self.by = by
-        self.last = last
+        self.weight = weight
         self.turn = turn
+        self.draw(salt)
+
+    def draw(self, salt: bytes) -> None:
+        own = int.from_bytes(os.urandom(8), "big") / 2.0**64
+        self.lots = (*(_lot(self.by[: end + 1], salt) for end in range(len(self.by))), own)
 
 
 class _Key:
-    __slots__ = ("failed", "failures", "running", "until", "waiting", "waking")
+    __slots__ = ("failed", "failures", "running", "salt", "until", "waiting", "waking")
 
     def __init__(self) -> None:
         self.failures = 0
@@ -57,6 +72,8 @@ class _Key:
         #: When the pause is over.
         self.until = 0.0
         self.waiting: list[_Waiting] = []
+        #: Of the lots until the next turn.
+        self.salt = b""
         #: Gives the next turn, where somebody waits and there is one to be had.
         self.waking: IDelayedCall | None = None
 
@@ -71,12 +88,11 @@ class Failures:
         self,
         clock: IReactorTime,
         free: int = 1,
-        patience: float = 0.0,
         longest: float = LONGEST_PAUSE,
     ) -> None:
         """See L{limit}."""
         self._clock = clock
-        self.limit(free, patience, longest)
+        self.limit(free, longest)
         #: In the order of their last failures.
         self._keys: dict[Hashable, _Key] = {}
 
@@ -84,16 +100,12 @@ class Failures:
         """How many keys there is something to know of."""
         return len(self._keys)
 
-    def limit(self, free: int, patience: float, longest: float) -> None:
+    def limit(self, free: int, longest: float) -> None:
         """
-        Those who wait do so for as long as they were told.
-
         @param free: failures without a pause.
-        @param patience: how long an attempt may wait, in seconds.
         @param longest: the longest pause, in seconds.
         """
         self._free = free
-        self._patience = patience
         self._longest = longest
 
     def failed(self, key: Hashable) -> bool:
@@ -103,13 +115,25 @@ class Failures:
         known = self._keys.get(key)
         return known is not None and known.failures > 0
 
-    def take(self, key: Hashable, by: Hashable = "", *, last: bool = False) -> Deferred[None]:
+    def take(
+        self,
+        key: Hashable,
+        by: Path,
+        patience: float,
+        calm: float | None = None,
+        *,
+        last: bool = False,
+    ) -> Deferred[None]:
         """
         Wait for a turn.
 
-        @param by: who makes the attempt.  Where many wait, each of these has the same chance
-            of the next turn, however many are its own.
-        @param last: whether its turn comes behind those of others.
+        @param by: who makes the attempt: the networks it is in, the widest first.  Of those
+            that wait each has the same chance of the next turn, and so has each of what is in
+            it of its own, however many attempts there are.
+        @param patience: how long it may wait, in seconds.
+        @param calm: how long where no attempt of the key has failed lately.
+        @param last: whether others have a better chance, by L{LAST}; those of its own network
+            more so.
         @return: fires when the attempt may be made, which is then L{given
             back<give_back>}; fails with L{DeadlinePassed<socks5d.bounded.DeadlinePassed>}
             when it has waited for too long: not before, though it may be clear from the
@@ -121,12 +145,15 @@ class Failures:
             known.running += 1
             return succeed(None)
         turn: Deferred[None] = Deferred(lambda turn: self._leave(key, known, turn))
-        if known.until - now <= self._patience:
-            known.waiting.append(_Waiting(by, last, turn))
+        if calm is not None and not known.failures:
+            patience = calm
+        if known.until - now <= patience:
+            known.salt = known.salt or os.urandom(_SALT)
+            known.waiting.append(_Waiting(by, LAST if last else 1.0, turn, known.salt))
             if len(known.waiting) > WAITING:
-                known.waiting.remove(_one_too_many(known.waiting))
+                known.waiting.remove(min(known.waiting, key=_Scores(known.waiting).of))
             self._arrange(key, known)
-        return bounded(self._clock, self._patience, turn)
+        return bounded(self._clock, patience, turn)
 
     def give_back(self, key: Hashable, *, failed: bool) -> None:
         """
@@ -175,8 +202,11 @@ class Failures:
         known.waking = None
         # Not to be asked of the clock, whose calls may come a breath too early.
         known.until = 0.0
-        next_ = _drawn(known.waiting)
+        next_ = max(known.waiting, key=_Scores(known.waiting).of)
         known.waiting.remove(next_)
+        known.salt = os.urandom(_SALT)
+        for each in known.waiting:
+            each.draw(known.salt)
         known.running += 1
         self._arrange(key, known)
         next_.turn.callback(None)
@@ -208,22 +238,26 @@ class Failures:
             del self._keys[key]
 
 
-def _drawn(waiting: Sequence[_Waiting]) -> _Waiting:
-    """
-    @return: whose turn it is: somebody's who is not last, if there is one.
-    """
-    first = [each for each in waiting if not each.last] or waiting
-    by = choice(list({each.by for each in first}))
-    return choice([each for each in first if each.by == by])
+class _Scores:
+    """How good the lots of those who wait are, the better the weightier the best of a network."""
+
+    def __init__(self, waiting: Sequence[_Waiting]) -> None:
+        self._weights: dict[Path, float] = {}
+        for each in waiting:
+            for end in range(1, len(each.by) + 1):
+                part = each.by[:end]
+                self._weights[part] = max(self._weights.get(part, 0.0), each.weight)
+
+    def of(self, waiting: _Waiting) -> tuple[float, ...]:
+        """Of two the greater one wins: with a chance in the proportion of their weights."""
+        by = waiting.by
+        weights = (self._weights[by[: end + 1]] for end in range(len(by)))
+        scores = (
+            lot ** (1.0 / weight) for lot, weight in zip(waiting.lots[:-1], weights, strict=True)
+        )
+        return (*scores, waiting.lots[-1])
 
 
-def _one_too_many(waiting: Sequence[_Waiting]) -> _Waiting:
-    """
-    @return: who waits in vain: somebody who is last, or else of those of whom most wait.
-    """
-    last = [each for each in waiting if each.last]
-    if last:
-        return choice(last)
-    counted = Counter(each.by for each in waiting)
-    most = max(counted.values())
-    return choice([each for each in waiting if counted[each.by] == most])
+def _lot(path: Path, salt: bytes) -> float:
+    digest = blake2b(repr(path).encode(), key=salt, digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2.0**64

@@ -2,29 +2,37 @@
 Passwords cannot be guessed fast: attempts take turns, by client and by name.
 
 A client waits for what it has failed at.  A name's pauses are short, for it is not its owner
-who fails: many clients together cannot try it fast.  Those who have failed for a name come
-behind those who have not, so that each of them can be in its owner's way once.
+who fails: many clients together cannot try it fast.  Whoever fails for a name again and again
+has a worse chance of its turns than who does not, and all of a wide network together have that
+of one: so its owner has it, while many guess, in the time in which few networks would have had
+theirs.  From where it was let in lately it does not wait at all (L{socks5d.auth.logins}).
 """
 
 from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from hashlib import blake2b
 from unicodedata import category, normalize
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
-from socks5d.auth.failures import FORGET, KEYS, LONGEST_PAUSE, Failures
+from socks5d.auth.failures import FORGET, KEYS, LONGEST_PAUSE, Failures, Path
 from socks5d.auth.logins import Logins
 from socks5d.bounded import DeadlinePassed
-from socks5d.limits.keys import Prefixes
+from socks5d.limits.keys import prefixes
 from socks5d.model import Client
 from socks5d.parameters import Limits
 
-#: How much of the time of a login may be spent waiting for its turn.
-PATIENCE = 0.25
+#: How much of the time of a login may be spent waiting for each of its two turns; and how much
+#: where nobody has failed, so that one only waits for others to be checked.
+PATIENCE = 0.125
+CALM = 0.4
 #: The longest pause of a name, in seconds; and of the time that somebody may wait for it.
 NAME_PAUSE = 1.0
 _OF_PATIENCE = 0.8
+#: So many failures of a client for a name, and others come before it.
+_OFTEN = 2
 
 #: What is nothing in a name, beside the characters that only control (RFC 4518 section 2.2).
 _NOTHING = frozenset("\u034f\u1806\u180b\u180c\u180d\ufffc") | set(map(chr, range(0xFE00, 0xFE10)))
@@ -39,10 +47,12 @@ class Attempt:
     """
     @ivar failed: whether it counts as a guess: somebody looked at it, and did not say that
         it is right.
+    @ivar right: whether somebody did.
     """
 
     def __init__(self) -> None:
         self.failed = False
+        self.right = False
 
 
 class Guessing:
@@ -54,61 +64,78 @@ class Guessing:
     @ivar clients: how much of an address tells clients apart.
     """
 
-    def __init__(self, clock: IReactorTime, limits: Limits, patience: float) -> None:
+    def __init__(self, clock: IReactorTime, limits: Limits, seconds: float) -> None:
         """
         @param limits: C{failures} of each without a pause, and what tells clients apart.
-        @param patience: how long an attempt may wait for its turn in all, in seconds.
+        @param seconds: how long a login may take where it may take the least.
         """
         self.logins = Logins(clock)
         self._clients = Failures(clock)
         self._names = Failures(clock)
         self._failed = _Pairs()
         self._clock = clock
-        self.limit(limits, patience)
+        self.limit(limits, seconds)
 
-    def limit(self, limits: Limits, patience: float) -> None:
+    def limit(self, limits: Limits, seconds: float) -> None:
         """See L{__init__}.  What has failed is not forgotten."""
-        self.clients = Prefixes(limits.client_ipv4, limits.client_ipv6)
-        each = patience / 2
-        self._clients.limit(limits.failures, each, LONGEST_PAUSE)
-        self._names.limit(limits.failures, each, min(NAME_PAUSE, each * _OF_PATIENCE))
+        self.clients = prefixes(limits)
+        self._clients.limit(limits.failures, LONGEST_PAUSE)
+        longest = min(NAME_PAUSE, seconds * PATIENCE * _OF_PATIENCE)
+        self._names.limit(limits.failures, longest)
 
     @asynccontextmanager
-    async def attempt(self, client: Client, name: bytes) -> AsyncIterator[Attempt]:
+    async def attempt(self, client: Client, name: bytes, seconds: float) -> AsyncIterator[Attempt]:
         """
         Wait for the client's turn and for the name's.
 
         @param client: who tries.  One on a UNIX socket has no address; its turns are
             its name's alone.
         @param name: whose password is tried.
-        @return: the attempt, in whose C{failed} to say what came of it.
+        @param seconds: how long the login may take.
+        @return: the attempt, which is to say what came of it.
         @raise NotChecked: when it would have to wait for too long.
         """
         attempt = Attempt()
-        who, whose = self.clients.of(client), name_key(name)
+        path, whose = self.clients.path(client), name_key(name)
+        who = path[-1]
         pair = who, whose
-        last = self._failed.has(pair, self._clock.seconds())
+        # Of those without an address there may be many, who are one.
+        last = bool(who) and self._failed.often(pair, self._clock.seconds())
+        turn = partial(_turn, attempt=attempt, seconds=seconds, last=last)
+        begun = left = False
         try:
-            if not who:
-                async with _turn(self._names, whose, who, last, attempt, "for this name"):
-                    yield attempt
-                return
-            async with (
-                _turn(self._clients, who, whose, last, attempt, "from this client"),
-                _turn(self._names, whose, who, last, attempt, "for this name"),
-            ):
+            async with AsyncExitStack() as stack:
+                if who:
+                    turns = turn(self._clients, who, (whose,), what="from this client")
+                    await stack.enter_async_context(turns)
+                turns = turn(self._names, whose, path, what="for this name")
+                await stack.enter_async_context(turns)
+                begun = True
                 yield attempt
+        except CancelledError:
+            # If it held the turns, though only for somebody to begin, it comes behind others.
+            left = begun
+            raise
         finally:
-            if attempt.failed:
+            if attempt.right:
+                self._failed.discard(pair)
+            elif attempt.failed or left:
                 self._failed.add(pair, self._clock.seconds())
 
 
 @asynccontextmanager
 async def _turn(
-    failures: Failures, key: Hashable, by: Hashable, last: bool, attempt: Attempt, what: str
+    failures: Failures,
+    key: Hashable,
+    by: Path,
+    *,
+    attempt: Attempt,
+    seconds: float,
+    last: bool,
+    what: str,
 ) -> AsyncIterator[None]:
     try:
-        await failures.take(key, by, last=last)
+        await failures.take(key, by, seconds * PATIENCE, seconds * CALM, last=last)
     except DeadlinePassed:
         why = "failures" if failures.failed(key) else "logins at once"
         raise NotChecked(f"too many {why} {what}, not checked") from None
@@ -122,18 +149,25 @@ class _Pairs:
     """Which clients have failed for which names lately."""
 
     def __init__(self) -> None:
-        #: When they did, in that order.
-        self._when: dict[Hashable, float] = {}
+        #: How often they did, and when last, in that order.
+        self._failed: dict[Hashable, tuple[int, float]] = {}
 
     def add(self, pair: Hashable, now: float) -> None:
-        self._when.pop(pair, None)
-        self._when[pair] = now
-        if len(self._when) > KEYS:
-            del self._when[next(iter(self._when))]
+        times = self._times(pair, now)
+        self._failed.pop(pair, None)
+        self._failed[pair] = times + 1, now
+        if len(self._failed) > KEYS:
+            del self._failed[next(iter(self._failed))]
 
-    def has(self, pair: Hashable, now: float) -> bool:
-        when = self._when.get(pair)
-        return when is not None and now - when < FORGET
+    def discard(self, pair: Hashable) -> None:
+        self._failed.pop(pair, None)
+
+    def often(self, pair: Hashable, now: float) -> bool:
+        return self._times(pair, now) >= _OFTEN
+
+    def _times(self, pair: Hashable, now: float) -> int:
+        times, when = self._failed.get(pair, (0, 0.0))
+        return times if now - when < FORGET else 0
 
 
 def name_key(name: bytes) -> bytes:

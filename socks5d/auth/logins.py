@@ -1,9 +1,10 @@
 """
 Logins that were accepted lately, by a keyed hash; never a password.
 
-Each is known where it came from: the same name and password from another client is
-somebody's who may be guessing, and whom the answer must not reach any sooner.  So it is with
-who tries others for the same name from the same client: after a few the login is forgotten.
+Each is known where it came from, and where it was checked: the same name and password from
+another client is somebody's who may be guessing, and whom the answer must not reach any sooner.
+So it is with who tries others for the same name there: after a few, that name's logins are not
+known for a while, the right one neither.
 """
 
 import os
@@ -20,11 +21,12 @@ from socks5d.wire.userpass import Credentials
 KNOWN = 3600.0
 #: Logins that are known; one more, and the one that was checked longest ago is forgotten.
 LOGINS = 16384
-#: Wrong passwords that may be tried where a login is known; one more, and it is not any longer.
+#: Wrong passwords that may be tried where a login is known, in L{KNOWN} seconds; one more, and
+#: it is not for as long.
 MISSES = 5
 
 _OCTETS = 32
-_Place = tuple[str, bytes]
+_Place = tuple[Hashable, bytes]
 
 
 class Login:
@@ -32,18 +34,24 @@ class Login:
     One that was accepted.
 
     @ivar identity: whose it is.
+    @ivar by: what it was accepted by.
     """
 
-    __slots__ = ("by", "checked", "digest", "identity", "missed")
+    __slots__ = ("by", "checked", "digest", "identity", "missed", "since")
 
     def __init__(self, digest: bytes, identity: Identity, checked: float, by: object) -> None:
         self.digest = digest
         self.identity = identity
         self.checked = checked
-        #: What it was accepted by.
         self.by = by
-        #: Other passwords that were tried, each once.
+        #: Other passwords that were tried, each once; and since when.
         self.missed: tuple[bytes, ...] = ()
+        self.since = checked
+
+    def forgive(self, now: float) -> None:
+        """What was tried long ago is held against nobody."""
+        if now - self.since >= KNOWN:
+            self.missed = ()
 
 
 class Logins:
@@ -55,63 +63,66 @@ class Logins:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._key = os.urandom(_OCTETS)
-        #: By client and name, in the order in which they were checked.
+        #: By where they come from and name, in the order in which they were checked.
         self._logins: dict[_Place, Login] = {}
 
     def __len__(self) -> int:
         """How many are known."""
         return len(self._logins)
 
-    def key(self, client: str, credentials: Credentials) -> Hashable:
+    def key(self, credentials: Credentials) -> Hashable:
         """
-        @return: what tells apart who gives what; no password can be found by it.
+        @return: what tells apart what is given; no password can be found by it.
         """
-        return client, self._digest(credentials)
+        return self._digest(credentials)
 
     def accepted(
-        self, client: str, credentials: Credentials, identity: Identity, by: object = None
+        self, where: Hashable, credentials: Credentials, identity: Identity, by: object = None
     ) -> None:
         """
-        @param client: what tells the client apart.
+        @param where: what tells apart clients, and what they were checked by.
         @param credentials: what was just checked, and right.
         @param identity: whose they are.
         @param by: what tells apart those who accept logins.
         """
-        place = client, credentials.username
-        digest = self._digest(credentials)
+        place = where, credentials.username
         before = self._logins.pop(place, None)
-        login = self._logins[place] = Login(digest, identity, self._clock.seconds(), by)
-        if before is not None and before.digest == digest:
-            login.missed = before.missed
+        login = Login(self._digest(credentials), identity, self._clock.seconds(), by)
+        if before is not None:
+            # Or who has a password could try a few others after each time that it is right.
+            login.missed, login.since = before.missed, before.since
+        self._logins[place] = login
         self._forget_old()
 
-    def refused(self, client: str, credentials: Credentials) -> None:
+    def refused(self, where: Hashable, credentials: Credentials) -> None:
         """
         @param credentials: what was just checked, and is wrong, whatever it was before.
         """
-        place = client, credentials.username
-        login = self._logins.get(place)
+        login = self._logins.get((where, credentials.username))
         if login is not None and login.digest == self._digest(credentials):
-            del self._logins[place]
+            login.digest = b""
 
-    def find(self, client: str, credentials: Credentials) -> Login | None:
+    def find(self, where: Hashable, credentials: Credentials) -> Login | None:
         """
         To be asked once for each attempt, for who asks may be guessing.
 
-        @return: the login that these credentials were accepted as, from this client, within the
-            last L{KNOWN} seconds.
+        @return: the login that these credentials were accepted as, there, within the last
+            L{KNOWN} seconds.
         """
-        place = client, credentials.username
-        login = self._logins.get(place)
-        if login is None or self._clock.seconds() - login.checked >= KNOWN:
+        login = self._logins.get((where, credentials.username))
+        now = self._clock.seconds()
+        if login is None or now - login.checked >= KNOWN:
+            return None
+        login.forgive(now)
+        if len(login.missed) > MISSES:
             return None
         digest = self._digest(credentials)
         if compare_digest(digest, login.digest):
             return login
         if digest not in login.missed:
+            if not login.missed:
+                login.since = now
             login.missed += (digest,)
-            if len(login.missed) > MISSES:
-                del self._logins[place]
         return None
 
     def age(self, login: Login) -> float:

@@ -12,11 +12,14 @@ from attrs import frozen
 
 from socks5d.escape import LIMIT, printable
 from socks5d.model import Client, Identity
+from socks5d.parameters import Limits
 from socks5d.wire.address import IPAddress, address_text
 
 #: Bits of an address of each family.
 IPV4_BITS = 32
 IPV6_BITS = 128
+#: Bits of the wider networks of an address, which one holder can have many of the narrower of.
+_WIDER = {4: (16,), 6: (32, 48)}
 #: Sources of names that a client, or its host, says of itself.
 _SAID = ("userid:", "ident:")
 
@@ -39,6 +42,21 @@ class Prefixes:
         """
         return "" if client.address is None else self.key(client.address)
 
+    def path(self, client: Client) -> tuple[str, ...]:
+        """
+        @return: the networks that a client is in, the widest first, and what it is L{of}.
+        """
+        address = client.address
+        if address is None:
+            return ("",)
+        bits, own = (IPV4_BITS, self.ipv4) if address.version == 4 else (IPV6_BITS, self.ipv6)
+        wider = (
+            _network(address.version, int(address) >> (bits - each), each)
+            for each in _WIDER[address.version]
+            if each < own
+        )
+        return (*wider, self.key(address))
+
     def key(self, address: IPAddress) -> str:
         """
         @return: the address where it is a client by itself, or its network.
@@ -52,6 +70,13 @@ class Prefixes:
 
 #: An address of IPv4, and a /64 of IPv6.
 USUAL = Prefixes()
+
+
+def prefixes(limits: Limits) -> Prefixes:
+    """
+    @return: how much tells clients apart by these.
+    """
+    return Prefixes(limits.client_ipv4, limits.client_ipv6)
 
 
 @lru_cache(4096)

@@ -18,7 +18,7 @@ from socks5d.bounded import Complaints
 from socks5d.limits.excess import Excesses
 from socks5d.limits.flow import Flow, Turns, turns_of
 from socks5d.limits.holding import Holding
-from socks5d.limits.keys import Prefixes, identity_key
+from socks5d.limits.keys import identity_key, prefixes
 from socks5d.limits.lease import ILessor, LeasedFlow
 from socks5d.limits.pace import IFlow, Pace, Paces
 from socks5d.limits.shares import IShares, Shares
@@ -111,7 +111,7 @@ class Limiter:
             a limit is said, too.
         @param quota: gives leases of what identities may relay; None for any number.
         """
-        self.clients = Prefixes(limits.client_ipv4, limits.client_ipv6)
+        self.clients = prefixes(limits)
         self._clock = clock
         self._limits = limits
         self._identity_rate = limits.identity_rate

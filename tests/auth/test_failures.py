@@ -1,5 +1,7 @@
 """Turns and pauses after failures: how many attempts run, and how long the next one waits."""
 
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,11 +27,17 @@ class Attempt:
     """
 
     def __init__(
-        self, table: Failures, key: str = "a", by: str = "", *, last: bool = False
+        self,
+        table: Failures,
+        key: str = "a",
+        *by: str,
+        patience: float = PATIENCE,
+        calm: float | None = None,
+        last: bool = False,
     ) -> None:
         self.runs = False
         self.refused: Any = None
-        self._turn: Deferred[None] = table.take(key, by, last=last)
+        self._turn: Deferred[None] = table.take(key, by or ("",), patience, calm, last=last)
         self._turn.addCallbacks(self._begin, self._refuse)
 
     def _begin(self, _: None) -> None:
@@ -49,7 +57,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def table(clock: Clock) -> Failures:
-    return Failures(clock, FREE, PATIENCE)
+    return Failures(clock, FREE)
 
 
 def fail(clock: Clock, table: Failures, times: int, key: str = "a") -> None:
@@ -85,7 +93,7 @@ def test_pauses_double_up_to_the_longest(clock: Clock, table: Failures) -> None:
 
 
 def test_the_longest_pause_can_be_another(clock: Clock) -> None:
-    table = Failures(clock, 1, PATIENCE, 2.5)
+    table = Failures(clock, 1, 2.5)
     fail(clock, table, 1)
     for pause in (1, 2, 2.5, 2.5):
         attempt = Attempt(table)
@@ -153,16 +161,16 @@ def test_keys_are_apart(clock: Clock, table: Failures) -> None:
 
 
 def test_who_would_wait_for_too_long_waits_in_vain(clock: Clock) -> None:
-    impatient = Failures(clock, 1, 1.5)
-    assert Attempt(impatient).runs
-    impatient.give_back("a", failed=True)
-    waits = Attempt(impatient)
+    table = Failures(clock, 1)
+    assert Attempt(table).runs
+    table.give_back("a", failed=True)
+    waits = Attempt(table, patience=1.5)
     clock.advance(1)
     assert waits.runs
-    impatient.give_back("a", failed=True)
-    in_vain = Attempt(impatient)
+    table.give_back("a", failed=True)
+    in_vain = Attempt(table, patience=1.5)
     clock.advance(0.5)
-    waits = Attempt(impatient)
+    waits = Attempt(table, patience=1.5)
     clock.advance(1)
     assert (in_vain.runs, in_vain.refused) == (False, DeadlinePassed)
     clock.advance(0.5)
@@ -170,13 +178,36 @@ def test_who_would_wait_for_too_long_waits_in_vain(clock: Clock) -> None:
 
 
 def test_who_waits_for_others_is_refused_when_it_took_too_long(clock: Clock) -> None:
-    table = Failures(clock, 1, 5)
+    table = Failures(clock, 1)
     assert Attempt(table).runs
-    waiting = Attempt(table)
+    waiting = Attempt(table, patience=5)
     clock.advance(5)
     assert waiting.refused is DeadlinePassed
     table.give_back("a", failed=False)
     assert len(table) == 0
+
+
+def test_where_nobody_failed_there_is_another_patience(clock: Clock) -> None:
+    table = Failures(clock, 1)
+    assert Attempt(table).runs
+    calm = Attempt(table, patience=2, calm=8)
+    clock.advance(7)
+    assert calm.refused is None
+    table.give_back("a", failed=True)
+    # What it was told when it came holds.
+    hasty = Attempt(table, patience=0.5, calm=8)
+    clock.advance(0.5)
+    assert hasty.refused is DeadlinePassed
+    clock.advance(0.5)
+    assert not calm.runs
+    assert calm.refused is DeadlinePassed
+    table = Failures(clock, 1)
+    assert Attempt(table).runs
+    calm = Attempt(table, patience=2, calm=8)
+    clock.advance(7)
+    table.give_back("a", failed=False)
+    clock.advance(0)
+    assert calm.runs
 
 
 def test_no_more_wait_than_may(clock: Clock, table: Failures) -> None:
@@ -194,55 +225,98 @@ def test_no_more_wait_than_may(clock: Clock, table: Failures) -> None:
     assert len(table) == 0
 
 
-def test_who_waits_with_many_gives_way(clock: Clock, table: Failures) -> None:
-    for _ in range(FREE):
-        Attempt(table)
-    greedy = [Attempt(table, by="greedy") for _ in range(WAITING - 10)]
-    others = [Attempt(table, by=str(number)) for number in range(20)]
-    for _ in range(FREE + WAITING):
-        table.give_back("a", failed=False)
-        clock.advance(0)
-    assert all(each.runs for each in others)
-    assert [each.runs for each in greedy].count(False) == 10
+def shares(count: int, run: Callable[[int], str]) -> Counter[str]:
+    """How often each has what there is, of so many times."""
+    return Counter(run(number) for number in range(count))
 
 
-def test_who_is_last_gives_way_and_comes_behind(clock: Clock, table: Failures) -> None:
-    for _ in range(FREE):
-        Attempt(table)
-    last = [Attempt(table, by=str(number), last=True) for number in range(WAITING - 5)]
-    first = [Attempt(table, by="somebody") for _ in range(10)]
-    for _ in range(10):
-        assert not any(each.runs for each in last)
-        table.give_back("a", failed=False)
-        clock.advance(0)
-    assert all(each.runs for each in first)
-    for _ in range(FREE + WAITING - 10):
-        table.give_back("a", failed=False)
-        clock.advance(0)
-    assert [each.runs for each in last].count(False) == 5
+def next_of(clock: Clock, *groups: tuple[int, tuple[str, ...], bool]) -> str:
+    """
+    Whose the next turn is.
+
+    @param groups: so many of each that wait, by whom, and whether they are last.
+    """
+    table = Failures(clock, 1)
+    running = Attempt(table)
+    assert running.runs
+    waiting = [
+        (by[0], Attempt(table, "a", *by, last=last))
+        for count, by, last in groups
+        for _ in range(count)
+    ]
+    table.give_back("a", failed=False)
+    clock.advance(0)
+    (winner,) = [name for name, each in waiting if each.runs]
+    for _, each in waiting:
+        each.leave()
+    return winner
 
 
 def test_nobody_has_a_better_chance_for_having_come_before_or_with_many(clock: Clock) -> None:
-    won = 0
-    for _ in range(400):
-        table = Failures(clock, 1, PATIENCE)
-        running = Attempt(table)
-        assert running.runs
-        many = [Attempt(table, by="many") for _ in range(20)]
-        one = Attempt(table, by="one")
+    many, one = (20, ("many",), False), (1, ("one",), False)
+    won = shares(400, lambda number: next_of(clock, *((many, one) if number % 2 else (one, many))))
+    # One of two; that it is fewer than this is seldomer than one in 10 ** 15.
+    assert 120 < won["one"] < 280
+
+
+def test_nor_for_having_taken_the_queue(clock: Clock) -> None:
+    many, one = (WAITING * 3, ("many",), False), (1, ("one",), False)
+    won = shares(200, lambda number: next_of(clock, *((many, one) if number % 2 else (one, many))))
+    assert 40 < won["one"] < 160
+
+
+def test_nor_for_trying_again_until_the_lot_is_good(clock: Clock) -> None:
+    def run(number: int) -> str:
+        table = Failures(clock, 1)
+        assert Attempt(table).runs
+        one = Attempt(table, "a", "one")
+        for _ in range(20):
+            Attempt(table, "a", "again").leave()
+        again = Attempt(table, "a", "again")
         table.give_back("a", failed=False)
         clock.advance(0)
-        assert one.runs + sum(each.runs for each in many) == 1
-        won += one.runs
-    # One of two; that it is fewer than this is seldomer than one in 10 ** 15.
-    assert won > 120
+        one.leave()
+        again.leave()
+        return "one" if one.runs else "again"
+
+    assert 120 < shares(400, run)["one"] < 280
+
+
+def test_a_network_has_one_chance_and_what_is_in_it_the_parts_of_that(clock: Clock) -> None:
+    wide = [(1, ("wide", f"client {number}"), False) for number in range(30)]
+    won = shares(300, lambda _: next_of(clock, *wide, (1, ("other", "client"), False)))
+    assert 80 < won["other"] < 220
+
+
+def test_many_networks_that_fill_the_queue_have_a_chance_each(clock: Clock) -> None:
+    """Also where no more than a part of them can wait."""
+    networks = [(1, (str(number),), False) for number in range(WAITING * 2)]
+    won = shares(200, lambda _: next_of(clock, *networks))
+    early = sum(times for name, times in won.items() if int(name) < WAITING)
+    assert 45 < early < 155
+
+
+def test_who_is_last_has_a_worse_chance(clock: Clock) -> None:
+    first, last = (1, ("first",), False), (1, ("last",), True)
+    won = shares(500, lambda _: next_of(clock, first, last))
+    # One of five.
+    assert 40 < won["last"] < 170
+    # And is not worse off where all are.
+    won = shares(400, lambda _: next_of(clock, (1, ("one",), True), (1, ("other",), True)))
+    assert 120 < won["one"] < 280
+
+
+def test_a_network_is_as_good_as_the_best_in_it(clock: Clock) -> None:
+    mixed = [(1, ("mixed", "last"), True), (1, ("mixed", "first"), False)]
+    won = shares(400, lambda _: next_of(clock, *mixed, (1, ("other", "first"), False)))
+    assert 120 < won["mixed"] < 280
 
 
 def test_many_that_are_over_at_once_do_not_end_within_each_other(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failures, "WAITING", 5000)
-    table = Failures(clock, 1, PATIENCE)
+    table = Failures(clock, 1)
     assert Attempt(table).runs
     over = []
 
@@ -251,7 +325,7 @@ def test_many_that_are_over_at_once_do_not_end_within_each_other(
         table.give_back("a", failed=False)
 
     for number in range(1000):
-        table.take("a", number).addCallback(end, number)
+        table.take("a", (str(number),), PATIENCE).addCallback(end, number)
     table.give_back("a", failed=False)
     clock.advance(0)
     assert sorted(over) == list(range(1000))
@@ -333,7 +407,7 @@ def test_who_runs_is_not_forgotten(
 )
 def test_whatever_happens_turns_are_counted(script: list[tuple[Any, ...]]) -> None:
     clock = Clock()
-    table = Failures(clock, FREE, PATIENCE)
+    table = Failures(clock, FREE)
     attempts: list[tuple[str, Attempt]] = []
     ended: set[int] = set()
     failed = dict.fromkeys("ab", 0)

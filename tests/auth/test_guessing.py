@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from socks5d.auth.guessing import NAME_PAUSE, Guessing, NotChecked, name_key
+from socks5d.auth.failures import LONGEST_PAUSE
+from socks5d.auth.guessing import CALM, NAME_PAUSE, PATIENCE, Guessing, NotChecked, name_key
 from socks5d.model import Client
 from socks5d.parameters import Limits
 
-FREE, PATIENCE = 3, 2.0
+FREE, SECONDS = 3, 8.0
 
 
-def client(address: str) -> Client:
-    return Client(ip_address(address), 40000)
+def client(address: str | None) -> Client:
+    return Client(None if address is None else ip_address(address), 40000)
 
 
 class Trial:
@@ -27,17 +28,20 @@ class Trial:
     @ivar outcome: what became of it.
     """
 
-    def __init__(self, guessing: Guessing, who: Client, name: bytes = b"ann") -> None:
+    def __init__(
+        self, guessing: Guessing, who: Client, name: bytes = b"ann", seconds: float = SECONDS
+    ) -> None:
         self.began = False
         self.outcome: object = None
         self._answer: Deferred[bool] = Deferred()
-        self._all = Deferred.fromCoroutine(self._run(guessing, who, name))
+        self._all = Deferred.fromCoroutine(self._run(guessing, who, name, seconds))
         self._all.addBoth(self._over)
 
-    async def _run(self, guessing: Guessing, who: Client, name: bytes) -> str:
-        async with guessing.attempt(who, name) as attempt:
+    async def _run(self, guessing: Guessing, who: Client, name: bytes, seconds: float) -> str:
+        async with guessing.attempt(who, name, seconds) as attempt:
             self.began = True
             attempt.failed = await self._answer
+            attempt.right = not attempt.failed
         return "wrong" if attempt.failed else "right"
 
     def _over(self, outcome: object) -> None:
@@ -59,7 +63,7 @@ class Trial:
 
 @pytest.fixture
 def guessing() -> Guessing:
-    return Guessing(Clock(), Limits(failures=FREE), PATIENCE)
+    return Guessing(Clock(), Limits(failures=FREE), SECONDS)
 
 
 def guess(guessing: Guessing, address: str, name: bytes, times: int) -> None:
@@ -70,7 +74,7 @@ def guess(guessing: Guessing, address: str, name: bytes, times: int) -> None:
         assert trial.outcome == "wrong"
 
 
-def guess_later(clock: Clock, guessing: Guessing, address: str, name: bytes) -> None:
+def guess_later(clock: Clock, guessing: Guessing, address: str | None, name: bytes) -> None:
     """Fail, when the name's turn comes."""
     trial = Trial(guessing, client(address), name)
     clock.advance(NAME_PAUSE)
@@ -161,14 +165,14 @@ def test_who_leaves_while_it_waits_for_the_names_turn_has_tried_nothing(
 
 def test_what_would_wait_for_too_long_is_not_checked() -> None:
     clock = Clock()
-    guessing = Guessing(clock, Limits(failures=1), PATIENCE)
+    guessing = Guessing(clock, Limits(failures=1), SECONDS)
     guess(guessing, "192.0.2.1", b"ann", 1)
     trial = Trial(guessing, client("192.0.2.1"), b"bob")
     clock.advance(1)
     trial.end(failed=True)
     # The pause is two seconds now, and patience one for each turn.
     in_vain = Trial(guessing, client("192.0.2.1"), b"eve")
-    clock.advance(PATIENCE / 2)
+    clock.advance(SECONDS * PATIENCE)
     assert in_vain.refused() == "too many failures from this client, not checked"
     # For a name somebody else is just trying.
     guess(guessing, "192.0.2.3", b"carl", 1)
@@ -176,28 +180,28 @@ def test_what_would_wait_for_too_long_is_not_checked() -> None:
     clock.advance(NAME_PAUSE)
     assert second.began
     in_vain = Trial(guessing, client("192.0.2.5"), b"carl")
-    clock.advance(PATIENCE / 2)
+    clock.advance(SECONDS * PATIENCE)
     assert in_vain.refused() == "too many failures for this name, not checked"
 
 
 def test_what_is_not_checked_is_held_against_nobody() -> None:
     clock = Clock()
-    guessing = Guessing(clock, Limits(failures=1), PATIENCE)
+    guessing = Guessing(clock, Limits(failures=1), SECONDS)
     guess(guessing, "192.0.2.1", b"ann", 1)
     busy = Trial(guessing, client("192.0.2.2"), b"ann")
     clock.advance(NAME_PAUSE)
     assert busy.began
     in_vain = Trial(guessing, client("192.0.2.3"), b"ann")
-    clock.advance(PATIENCE / 2)
+    clock.advance(SECONDS * PATIENCE)
     assert in_vain.refused()
     # Its client may try another name at once.
     assert not waits(guessing, "192.0.2.3", b"bob")
 
 
-@pytest.mark.parametrize("patience", [0.1, 2.0, 60.0])
-def test_nobody_is_kept_out_by_those_who_guess_their_name(patience: float) -> None:
+@pytest.mark.parametrize("seconds", [0.4, 8.0, 240.0])
+def test_nobody_is_kept_out_by_those_who_guess_their_name(seconds: float) -> None:
     clock = Clock()
-    guessing = Guessing(clock, Limits(failures=FREE), patience)
+    guessing = Guessing(clock, Limits(failures=FREE), seconds)
     for number in range(100):
         trial = Trial(guessing, client(f"192.0.2.{number}"), b"ann")
         clock.pump([0.01] * 120)
@@ -207,7 +211,7 @@ def test_nobody_is_kept_out_by_those_who_guess_their_name(patience: float) -> No
     assert not owner.began
     while not owner.began:
         clock.advance(0.01)
-    assert clock.seconds() - began <= min(NAME_PAUSE, patience / 2) + 0.01
+    assert clock.seconds() - began <= min(NAME_PAUSE, seconds * PATIENCE) + 0.01
     # And together those who guess have one attempt for each of these pauses.
     guesses = [Trial(guessing, client(f"203.0.113.{number}"), b"ann") for number in range(9)]
     owner.end(failed=False)
@@ -215,33 +219,92 @@ def test_nobody_is_kept_out_by_those_who_guess_their_name(patience: float) -> No
     assert sum(each.began for each in guesses) == 1
 
 
-def test_who_has_failed_for_a_name_comes_behind_its_owner() -> None:
-    clock = Clock()
-    guessing = Guessing(clock, Limits(failures=1), 60.0)
-    for number in range(20):
-        guess_later(clock, guessing, f"192.0.2.{number}", b"ann")
-    # All are there again and again before the owner is, and take up the queue.
-    for _ in range(3):
-        for number in range(20):
-            Trial(guessing, client(f"192.0.2.{number}"), b"ann")
-    owner = Trial(guessing, client("198.51.100.1"), b"ann")
-    clock.advance(NAME_PAUSE)
-    assert owner.began
+def wins(clock: Clock, guessing: Guessing, times: int, owner: str | None, *others: str) -> int:
+    """
+    How often the owner has the name's next turn, while others want it.
+
+    @param others: their addresses; C{{}} stands for the number of the round.
+    """
+    won = 0
+    clock.advance(LONGEST_PAUSE)
+    for number in range(times):
+        somebody = Trial(guessing, client(f"203.0.{number % 256}.{number // 256}"), seconds=240.0)
+        clock.advance(NAME_PAUSE)
+        assert somebody.began
+        somebody.end(failed=True)
+        trials = [Trial(guessing, client(each.format(number)), seconds=240.0) for each in others]
+        mine = Trial(guessing, client(owner), seconds=240.0)
+        assert not mine.began
+        clock.advance(NAME_PAUSE)
+        assert [each.began for each in (mine, *trials)].count(True) == 1
+        won += mine.began
+        for each in trials:
+            each.leave()
+        if mine.began:
+            mine.end(failed=False)
+        mine.leave()
+    return won
 
 
-def test_where_nobody_failed_it_is_not_said() -> None:
+def test_who_has_failed_often_for_a_name_has_a_worse_chance_than_its_owner() -> None:
     clock = Clock()
-    guessing = Guessing(clock, Limits(failures=1), PATIENCE)
+    guessing = Guessing(clock, Limits(failures=1), 240.0)
+    others = [f"192.{number}.2.1" for number in range(3)]
+    for address in others * 2:
+        guess_later(clock, guessing, address, b"ann")
+    # Not one of four, but four of seven.
+    assert wins(clock, guessing, 150, "198.51.100.1", *others) > 55
+
+
+def test_who_was_let_in_has_the_same_chance_as_others_again() -> None:
+    clock = Clock()
+    guessing = Guessing(clock, Limits(failures=1), 240.0)
+    pair = "198.51.100.1", name_key(b"ann")
+    for _ in range(2):
+        guess_later(clock, guessing, "198.51.100.1", b"ann")
+        clock.advance(LONGEST_PAUSE)
+    assert guessing._failed.often(pair, clock.seconds())
+    assert wins(clock, guessing, 1, "198.51.100.1") == 1
+    assert not guessing._failed.often(pair, clock.seconds())
+
+
+def test_a_network_in_which_many_guess_has_the_chance_of_one() -> None:
+    clock = Clock()
+    guessing = Guessing(clock, Limits(failures=1), 240.0)
+    guess(guessing, "2001:db8:ffff::1", b"ann", 1)
+    others = [f"2001:db8:{number}::1" for number in range(30)]
+    others += [f"192.0.{number}.1" for number in range(30)]
+    # One of three.
+    assert wins(clock, guessing, 90, "198.51.100.1", *others) > 8
+
+
+def test_who_leaves_with_its_turn_has_a_worse_chance_too() -> None:
+    clock = Clock()
+    guessing = Guessing(clock, Limits(failures=9), SECONDS)
+    pair = "192.0.2.1", name_key(b"ann")
+    for often in (False, True):
+        trial = Trial(guessing, client("192.0.2.1"))
+        assert trial.began
+        trial.leave()
+        assert guessing._failed.often(pair, clock.seconds()) is often
+    assert not waits(guessing, "192.0.2.1", b"bob")
+
+
+def test_where_nobody_failed_it_is_not_said_and_waited_for_longer() -> None:
+    clock = Clock()
+    guessing = Guessing(clock, Limits(failures=1), SECONDS)
     running = Trial(guessing, client("192.0.2.1"), b"ann")
     assert running.began
     for who, what in (("192.0.2.1", "from this client"), ("192.0.2.2", "for this name")):
         trial = Trial(guessing, client(who), b"ann")
-        clock.advance(PATIENCE / 2)
+        clock.advance(SECONDS * PATIENCE)
+        assert trial.outcome is None
+        clock.advance(SECONDS * (CALM - PATIENCE))
         assert trial.refused() == f"too many logins at once {what}, not checked"
 
 
 def test_clients_are_told_apart_as_is_said() -> None:
-    guessing = Guessing(Clock(), Limits(failures=FREE, client_ipv4=24, client_ipv6=48), PATIENCE)
+    guessing = Guessing(Clock(), Limits(failures=FREE, client_ipv4=24, client_ipv6=48), SECONDS)
     for number in range(FREE):
         guess(guessing, f"192.0.2.{number}", str(number).encode(), 1)
         guess(guessing, f"2001:db8:0:{number}::1", str(number).encode(), 1)
@@ -249,7 +312,7 @@ def test_clients_are_told_apart_as_is_said() -> None:
     assert waits(guessing, "2001:db8:0:ffff::1", b"d")
     assert not waits(guessing, "192.0.3.1", b"d")
     assert not waits(guessing, "2001:db8:1::1", b"d")
-    guessing.limit(Limits(failures=FREE), PATIENCE)
+    guessing.limit(Limits(failures=FREE), SECONDS)
     assert not waits(guessing, "192.0.2.200", b"d")
 
 
@@ -265,3 +328,12 @@ def test_a_client_without_an_address_takes_its_names_turns(guessing: Guessing) -
         trial.end(failed=True)
     assert not Trial(guessing, Client(None)).began
     assert Trial(guessing, Client(None), b"bob").began
+
+
+def test_of_those_without_an_address_nobody_is_taken_for_another_who_failed() -> None:
+    clock = Clock()
+    guessing = Guessing(clock, Limits(failures=1), 240.0)
+    for _ in range(3):
+        guess_later(clock, guessing, None, b"ann")
+    # One of two.
+    assert wins(clock, guessing, 250, None, "198.{}.100.1") > 85

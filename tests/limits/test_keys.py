@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from socks5d.escape import LIMIT
 from socks5d.limits.keys import Prefixes, identity_key, is_proven
-from socks5d.model import ANONYMOUS, Identity
+from socks5d.model import ANONYMOUS, Client, Identity
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,25 @@ from socks5d.model import ANONYMOUS, Identity
 )
 def test_a_client_is_its_address_or_its_network(prefixes: Prefixes, address: str, key: str) -> None:
     assert prefixes.key(ip_address(address)) == key
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "address", "path"),
+    [
+        (Prefixes(), "192.0.2.7", ("192.0.0.0/16", "192.0.2.7")),
+        (Prefixes(16), "192.0.2.7", ("192.0.0.0/16",)),
+        (Prefixes(8), "192.0.2.7", ("192.0.0.0/8",)),
+        (Prefixes(), "2001:db8:7:1::1", ("2001:db8::/32", "2001:db8:7::/48", "2001:db8:7:1::/64")),
+        (Prefixes(32, 48), "2001:db8:7:1::1", ("2001:db8::/32", "2001:db8:7::/48")),
+        (Prefixes(), None, ("",)),
+    ],
+)
+def test_a_client_is_in_wider_networks(
+    prefixes: Prefixes, address: str | None, path: tuple[str, ...]
+) -> None:
+    client = Client(None if address is None else ip_address(address), 40000)
+    assert prefixes.path(client) == path
+    assert path[-1] == prefixes.of(client)
 
 
 @given(st.ip_addresses(), st.ip_addresses(), st.integers(0, 32), st.integers(0, 128))
