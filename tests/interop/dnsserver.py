@@ -1,5 +1,6 @@
 """A real DNS server: dnsmasq, with records of its own and nobody to ask; and its messages."""
 
+import random
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from tests.interop.programs import DEADLINE, require, wait_for_line
 
 #: Where it is reached, on one port.
 HOSTS = ("127.0.0.1", "::1")
+PORTS = range(20_000, 32_000)
 
 #: Every name that ends so has these addresses.
 ZONE = "example.test"
@@ -30,11 +32,8 @@ _IN_USE = "Address already in use"
 def dnsmasq() -> Iterator[int]:
     """Runs dnsmasq; gives its port."""
     program = require("dnsmasq", "dnsmasq-base")
-    # Between finding a port free and dnsmasq's taking it somebody else may have it.
-    for _ in range(5):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind((HOSTS[0], 0))
-            port: int = probe.getsockname()[1]
+    # None of those that the kernel gives to connections, of which other tests have thousands.
+    for port in random.sample(PORTS, 20):
         process = subprocess.Popen(
             [
                 program,
