@@ -30,8 +30,6 @@ FORGET = 900.0
 KEYS = 32768
 #: Attempts of one key that wait.
 WAITING = 64
-#: The chance of who comes last, of that of somebody else.
-LAST = 0.25
 
 #: The networks that somebody is in, the widest first, and who it is.
 Path = tuple[str | bytes, ...]
@@ -121,8 +119,7 @@ class Failures:
         by: Path,
         patience: float,
         calm: float | None = None,
-        *,
-        last: bool = False,
+        weight: float = 1.0,
     ) -> Deferred[None]:
         """
         Wait for a turn.
@@ -132,8 +129,7 @@ class Failures:
             it of its own, however many attempts there are.
         @param patience: how long it may wait, in seconds.
         @param calm: how long where no attempt of the key has failed lately.
-        @param last: whether others have a better chance, by L{LAST}; those of its own network
-            more so.
+        @param weight: its chance, of that of others; a network has that of the best in it.
         @return: fires when the attempt may be made, which is then L{given
             back<give_back>}; fails with L{DeadlinePassed<socks5d.bounded.DeadlinePassed>}
             when it has waited for too long: not before, though it may be clear from the
@@ -149,7 +145,7 @@ class Failures:
             patience = calm
         if known.until - now <= patience:
             known.salt = known.salt or os.urandom(_SALT)
-            known.waiting.append(_Waiting(by, LAST if last else 1.0, turn, known.salt))
+            known.waiting.append(_Waiting(by, weight, turn, known.salt))
             if len(known.waiting) > WAITING:
                 known.waiting.remove(min(known.waiting, key=_Scores(known.waiting).of))
             self._arrange(key, known)

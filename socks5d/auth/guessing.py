@@ -31,8 +31,8 @@ CALM = 0.4
 #: The longest pause of a name, in seconds; and of the time that somebody may wait for it.
 NAME_PAUSE = 1.0
 _OF_PATIENCE = 0.8
-#: So many failures of a client for a name, and others come before it.
-_OFTEN = 2
+#: The least chance of a turn that who fails for a name again and again has, of that of others.
+_LEAST = 2.0**-6
 
 #: What is nothing in a name, beside the characters that only control (RFC 4518 section 2.2).
 _NOTHING = frozenset("\u034f\u1806\u180b\u180c\u180d\ufffc") | set(map(chr, range(0xFE00, 0xFE10)))
@@ -100,8 +100,8 @@ class Guessing:
         who = path[-1]
         pair = who, whose
         # Of those without an address there may be many, who are one.
-        last = bool(who) and self._failed.often(pair, self._clock.seconds())
-        turn = partial(_turn, attempt=attempt, seconds=seconds, last=last)
+        weight = self._failed.weight(pair, self._clock.seconds()) if who else 1.0
+        turn = partial(_turn, attempt=attempt, seconds=seconds, weight=weight)
         begun = left = False
         try:
             async with AsyncExitStack() as stack:
@@ -113,7 +113,7 @@ class Guessing:
                 begun = True
                 yield attempt
         except CancelledError:
-            # If it held the turns, though only for somebody to begin, it comes behind others.
+            # If it held the turns, though only for somebody to begin, it has a worse chance.
             left = begun
             raise
         finally:
@@ -131,11 +131,11 @@ async def _turn(
     *,
     attempt: Attempt,
     seconds: float,
-    last: bool,
+    weight: float,
     what: str,
 ) -> AsyncIterator[None]:
     try:
-        await failures.take(key, by, seconds * PATIENCE, seconds * CALM, last=last)
+        await failures.take(key, by, seconds * PATIENCE, seconds * CALM, weight)
     except DeadlinePassed:
         why = "failures" if failures.failed(key) else "logins at once"
         raise NotChecked(f"too many {why} {what}, not checked") from None
@@ -162,8 +162,13 @@ class _Pairs:
     def discard(self, pair: Hashable) -> None:
         self._failed.pop(pair, None)
 
-    def often(self, pair: Hashable, now: float) -> bool:
-        return self._times(pair, now) >= _OFTEN
+    def weight(self, pair: Hashable, now: float) -> float:
+        """
+        @return: the chance of its turns: once is not held against anybody, from the second time
+            on it halves each time.
+        """
+        times = self._times(pair, now)
+        return 1.0 if times < 2 else max(2.0**-times, _LEAST)
 
     def _times(self, pair: Hashable, now: float) -> int:
         times, when = self._failed.get(pair, (0, 0.0))

@@ -33,11 +33,11 @@ class Attempt:
         *by: str,
         patience: float = PATIENCE,
         calm: float | None = None,
-        last: bool = False,
+        weight: float = 1.0,
     ) -> None:
         self.runs = False
         self.refused: Any = None
-        self._turn: Deferred[None] = table.take(key, by or ("",), patience, calm, last=last)
+        self._turn: Deferred[None] = table.take(key, by or ("",), patience, calm, weight)
         self._turn.addCallbacks(self._begin, self._refuse)
 
     def _begin(self, _: None) -> None:
@@ -230,18 +230,18 @@ def shares(count: int, run: Callable[[int], str]) -> Counter[str]:
     return Counter(run(number) for number in range(count))
 
 
-def next_of(clock: Clock, *groups: tuple[int, tuple[str, ...], bool]) -> str:
+def next_of(clock: Clock, *groups: tuple[int, tuple[str, ...], float]) -> str:
     """
     Whose the next turn is.
 
-    @param groups: so many of each that wait, by whom, and whether they are last.
+    @param groups: so many of each that wait, by whom, and their weights.
     """
     table = Failures(clock, 1)
     running = Attempt(table)
     assert running.runs
     waiting = [
-        (by[0], Attempt(table, "a", *by, last=last))
-        for count, by, last in groups
+        (by[0], Attempt(table, "a", *by, weight=weight))
+        for count, by, weight in groups
         for _ in range(count)
     ]
     table.give_back("a", failed=False)
@@ -253,14 +253,14 @@ def next_of(clock: Clock, *groups: tuple[int, tuple[str, ...], bool]) -> str:
 
 
 def test_nobody_has_a_better_chance_for_having_come_before_or_with_many(clock: Clock) -> None:
-    many, one = (20, ("many",), False), (1, ("one",), False)
+    many, one = (20, ("many",), 1.0), (1, ("one",), 1.0)
     won = shares(400, lambda number: next_of(clock, *((many, one) if number % 2 else (one, many))))
     # One of two; that it is fewer than this is seldomer than one in 10 ** 15.
     assert 120 < won["one"] < 280
 
 
 def test_nor_for_having_taken_the_queue(clock: Clock) -> None:
-    many, one = (WAITING * 3, ("many",), False), (1, ("one",), False)
+    many, one = (WAITING * 3, ("many",), 1.0), (1, ("one",), 1.0)
     won = shares(200, lambda number: next_of(clock, *((many, one) if number % 2 else (one, many))))
     assert 40 < won["one"] < 160
 
@@ -283,32 +283,32 @@ def test_nor_for_trying_again_until_the_lot_is_good(clock: Clock) -> None:
 
 
 def test_a_network_has_one_chance_and_what_is_in_it_the_parts_of_that(clock: Clock) -> None:
-    wide = [(1, ("wide", f"client {number}"), False) for number in range(30)]
-    won = shares(300, lambda _: next_of(clock, *wide, (1, ("other", "client"), False)))
+    wide = [(1, ("wide", f"client {number}"), 1.0) for number in range(30)]
+    won = shares(300, lambda _: next_of(clock, *wide, (1, ("other", "client"), 1.0)))
     assert 80 < won["other"] < 220
 
 
 def test_many_networks_that_fill_the_queue_have_a_chance_each(clock: Clock) -> None:
     """Also where no more than a part of them can wait."""
-    networks = [(1, (str(number),), False) for number in range(WAITING * 2)]
+    networks = [(1, (str(number),), 1.0) for number in range(WAITING * 2)]
     won = shares(200, lambda _: next_of(clock, *networks))
     early = sum(times for name, times in won.items() if int(name) < WAITING)
     assert 45 < early < 155
 
 
-def test_who_is_last_has_a_worse_chance(clock: Clock) -> None:
-    first, last = (1, ("first",), False), (1, ("last",), True)
+def test_who_weighs_less_has_a_worse_chance(clock: Clock) -> None:
+    first, last = (1, ("first",), 1.0), (1, ("last",), 0.25)
     won = shares(500, lambda _: next_of(clock, first, last))
     # One of five.
     assert 40 < won["last"] < 170
     # And is not worse off where all are.
-    won = shares(400, lambda _: next_of(clock, (1, ("one",), True), (1, ("other",), True)))
+    won = shares(400, lambda _: next_of(clock, (1, ("one",), 0.25), (1, ("other",), 0.25)))
     assert 120 < won["one"] < 280
 
 
 def test_a_network_is_as_good_as_the_best_in_it(clock: Clock) -> None:
-    mixed = [(1, ("mixed", "last"), True), (1, ("mixed", "first"), False)]
-    won = shares(400, lambda _: next_of(clock, *mixed, (1, ("other", "first"), False)))
+    mixed = [(1, ("mixed", "last"), 0.25), (1, ("mixed", "first"), 1.0)]
+    won = shares(400, lambda _: next_of(clock, *mixed, (1, ("other", "first"), 1.0)))
     assert 120 < won["mixed"] < 280
 
 
@@ -397,7 +397,7 @@ def test_who_runs_is_not_forgotten(
 @given(
     st.lists(
         st.one_of(
-            st.tuples(st.just("take"), st.sampled_from("ab"), st.booleans()),
+            st.tuples(st.just("take"), st.sampled_from("ab"), st.floats(2.0**-6, 1)),
             st.tuples(st.just("end"), st.booleans()),
             st.tuples(st.just("leave"), st.integers(0, 9)),
             st.tuples(st.just("wait"), st.floats(0, 50, width=32)),
@@ -411,9 +411,9 @@ def test_whatever_happens_turns_are_counted(script: list[tuple[Any, ...]]) -> No
     attempts: list[tuple[str, Attempt]] = []
     ended: set[int] = set()
     failed = dict.fromkeys("ab", 0)
-    for word, value, *last in script:
+    for word, value, *weight in script:
         if word == "take":
-            attempts.append((value, Attempt(table, value, last=last[0])))
+            attempts.append((value, Attempt(table, value, weight=weight[0])))
         elif word == "wait":
             clock.advance(value)
         elif word == "leave" and value < len(attempts):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from socks5d.auth.failures import LONGEST_PAUSE
+from socks5d.auth.failures import FORGET, LONGEST_PAUSE
 from socks5d.auth.guessing import CALM, NAME_PAUSE, PATIENCE, Guessing, NotChecked, name_key
 from socks5d.model import Client
 from socks5d.parameters import Limits
@@ -252,8 +252,21 @@ def test_who_has_failed_often_for_a_name_has_a_worse_chance_than_its_owner() -> 
     others = [f"192.{number}.2.1" for number in range(3)]
     for address in others * 2:
         guess_later(clock, guessing, address, b"ann")
-    # Not one of four, but four of seven.
+    # Not one of four, but four of seven, and soon more.
     assert wins(clock, guessing, 150, "198.51.100.1", *others) > 55
+
+
+def test_once_is_held_against_nobody_and_it_halves_with_each_time() -> None:
+    clock = Clock()
+    guessing = Guessing(clock, Limits(failures=9), SECONDS)
+    pair = "192.0.2.1", name_key(b"ann")
+    weights = []
+    for _ in range(9):
+        weights.append(guessing._failed.weight(pair, clock.seconds()))
+        guess(guessing, "192.0.2.1", b"ann", 1)
+    assert weights == [1, 1, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 64, 1 / 64]
+    clock.advance(FORGET)
+    assert guessing._failed.weight(pair, clock.seconds()) == 1
 
 
 def test_who_was_let_in_has_the_same_chance_as_others_again() -> None:
@@ -263,9 +276,9 @@ def test_who_was_let_in_has_the_same_chance_as_others_again() -> None:
     for _ in range(2):
         guess_later(clock, guessing, "198.51.100.1", b"ann")
         clock.advance(LONGEST_PAUSE)
-    assert guessing._failed.often(pair, clock.seconds())
+    assert guessing._failed.weight(pair, clock.seconds()) == 1 / 4
     assert wins(clock, guessing, 1, "198.51.100.1") == 1
-    assert not guessing._failed.often(pair, clock.seconds())
+    assert guessing._failed.weight(pair, clock.seconds()) == 1
 
 
 def test_a_network_in_which_many_guess_has_the_chance_of_one() -> None:
@@ -282,11 +295,11 @@ def test_who_leaves_with_its_turn_has_a_worse_chance_too() -> None:
     clock = Clock()
     guessing = Guessing(clock, Limits(failures=9), SECONDS)
     pair = "192.0.2.1", name_key(b"ann")
-    for often in (False, True):
+    for weight in (1, 1 / 4):
         trial = Trial(guessing, client("192.0.2.1"))
         assert trial.began
         trial.leave()
-        assert guessing._failed.often(pair, clock.seconds()) is often
+        assert guessing._failed.weight(pair, clock.seconds()) == weight
     assert not waits(guessing, "192.0.2.1", b"bob")
 
 
