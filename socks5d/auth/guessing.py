@@ -32,7 +32,7 @@ CALM = 0.4
 NAME_PAUSE = 1.0
 _OF_PATIENCE = 0.8
 #: The least chance of a turn that who fails for a name again and again has, of that of others.
-_LEAST = 2.0**-6
+_LEAST = 4.0**-4
 
 #: What is nothing in a name, beside the characters that only control (RFC 4518 section 2.2).
 _NOTHING = frozenset("\u034f\u1806\u180b\u180c\u180d\ufffc") | set(map(chr, range(0xFE00, 0xFE10)))
@@ -164,11 +164,10 @@ class _Pairs:
 
     def weight(self, pair: Hashable, now: float) -> float:
         """
-        @return: the chance of its turns: once is not held against anybody, from the second time
-            on it halves each time.
+        @return: the chance of its turns: once is not held against anybody, and from the second
+            time on it is a quarter of that before.
         """
-        times = self._times(pair, now)
-        return 1.0 if times < 2 else max(2.0**-times, _LEAST)
+        return max(min(4.0 ** (1 - self._times(pair, now)), 1.0), _LEAST)
 
     def _times(self, pair: Hashable, now: float) -> int:
         times, when = self._failed.get(pair, (0, 0.0))

@@ -256,15 +256,15 @@ def test_who_has_failed_often_for_a_name_has_a_worse_chance_than_its_owner() -> 
     assert wins(clock, guessing, 150, "198.51.100.1", *others) > 55
 
 
-def test_once_is_held_against_nobody_and_it_halves_with_each_time() -> None:
+def test_once_is_held_against_nobody_and_then_each_time_leaves_a_quarter() -> None:
     clock = Clock()
     guessing = Guessing(clock, Limits(failures=9), SECONDS)
     pair = "192.0.2.1", name_key(b"ann")
     weights = []
-    for _ in range(9):
+    for _ in range(7):
         weights.append(guessing._failed.weight(pair, clock.seconds()))
         guess(guessing, "192.0.2.1", b"ann", 1)
-    assert weights == [1, 1, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 64, 1 / 64]
+    assert weights == [1, 1, 1 / 4, 1 / 16, 1 / 64, 1 / 256, 1 / 256]
     clock.advance(FORGET)
     assert guessing._failed.weight(pair, clock.seconds()) == 1
 
