@@ -6,6 +6,8 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.cred.checkers import (
     ICredentialsChecker,
 )
@@ -685,3 +687,74 @@ def test_each_checker_has_a_login_of_its_own(clock: Clock) -> None:
 
     assert isinstance(told(clock, [Looking(UnauthorizedLogin()), Looking(b"a")]), Authenticated)
     assert seen[0] is not seen[1]
+
+
+@implementer(ICredentialsChecker)
+class Whimsical(Slow):
+    """Looks at once, or later, or never; answers at once, or when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mood = "looks"
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        if self.mood == "raises":
+            raise OSError
+        if self.mood == "answers":
+            return credentials.username
+        if self.mood == "waits":
+            current_login().wait()
+        if self.mood == "withholds":
+            current_login().withhold()
+        return super().requestAvatarId(credentials)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("ask"), st.integers(1, 3), st.sampled_from([b"ann", b"ANN", b"bob"])),
+            st.tuples(
+                st.just("mood"),
+                st.sampled_from(["looks", "raises", "answers", "waits", "withholds"]),
+                st.integers(0, 1),
+            ),
+            st.tuples(st.just("leave"), st.integers(0, 15), st.just(0)),
+            st.tuples(st.just("right"), st.integers(0, 5), st.just(0)),
+            st.tuples(st.just("wrong"), st.integers(0, 5), st.just(0)),
+            st.tuples(st.just("breaks"), st.integers(0, 5), st.just(0)),
+            st.tuples(st.just("pass"), st.sampled_from([0.1, 1.0, SECONDS]), st.just(0)),
+        ),
+        max_size=50,
+    )
+)
+def test_whatever_happens_everybody_hears_and_nothing_is_left(
+    script: list[tuple[str, Any, Any]],
+) -> None:
+    clock = Clock()
+    checkers = Whimsical(), Whimsical()
+    guessing = Guessing(clock, Limits(failures=2), SECONDS)
+    authenticator = PasswordAuthenticator(checkers, clock, SECONDS, guessing=guessing, cache=5)
+    asking: list[tuple[Deferred[Any], list[Any]]] = []
+    for word, value, more in script:
+        pending = [each for checker in checkers for each in checker.pending if not each.called]
+        if word == "ask":
+            data = encode_credentials(Credentials(more, b"%d" % (len(asking) % 3)))
+            asking.append(waiting(authenticator, data, f"192.0.{value}.1"))
+        elif word == "mood":
+            checkers[more].mood = value
+        elif word == "pass":
+            clock.advance(value)
+        elif word == "leave" and value < len(asking):
+            asking[value][0].cancel()
+        elif value < len(pending):
+            if word == "right":
+                pending[value].callback(b"somebody")
+            else:
+                pending[value].errback(UnauthorizedLogin() if word == "wrong" else OSError())
+    clock.pump([0.5] * round(SECONDS * 2 + 2))
+    assert all(len(said) == 1 for _, said in asking)
+    assert clock.getDelayedCalls() == []
+    checks = authenticator._checks
+    assert (checks._under_way, checks._deserted, checks._together._asked) == ({}, set(), {})
+    for failures in (guessing._clients, guessing._names):
+        assert all(known.idle() for known in failures._keys.values())
