@@ -77,7 +77,16 @@ class Stock:
 class LeasedFlow(Turns):
     """What may flow by leases."""
 
-    __slots__ = ("_asking", "_closed", "_complaints", "_key", "_lessor", "_next", "_stock")
+    __slots__ = (
+        "_asking",
+        "_beginning",
+        "_closed",
+        "_complaints",
+        "_key",
+        "_lessor",
+        "_next",
+        "_stock",
+    )
 
     _log = Logger()
 
@@ -89,7 +98,11 @@ class LeasedFlow(Turns):
         super().__init__(clock, self._stock, 1.0)
         self._lessor = lessor
         self._key = key
+        #: Whether a lease is on its way, which is one at a time: what each of many had asked for
+        #: would lie here together.
         self._asking = self._closed = False
+        #: Those who want to know whether there will be something.
+        self._beginning: list[Deferred[str]] = []
         #: When to ask again.
         self._next = clock.seconds()
         self._complaints = Complaints(clock, self._log)
@@ -127,18 +140,13 @@ class LeasedFlow(Turns):
         """
         if self._stock.octets > 0:
             return ""
-        answer = self._lessor.lease(0, self._key, 1)
-        if isinstance(answer, Lease):
-            return self._had(answer)
-        ready: Deferred[str] = Deferred()
-        answer.addCallback(self._had).addCallbacks(ready.callback, ready.errback)
+        if not self._asking:
+            lease = self._ask()
+            if lease is not None:
+                return _refusal(lease)
+        ready: Deferred[str] = Deferred(self._beginning.remove)
+        self._beginning.append(ready)
         return ready
-
-    def _had(self, lease: Lease) -> str:
-        self._stock.octets += lease.octets
-        if self._closed:
-            self.close()
-        return lease.rule if lease.seconds < 0 else ""
 
     def _look(self) -> None:
         if not self._ask_if_due() and not self._asking and self._waiting:
@@ -150,32 +158,46 @@ class LeasedFlow(Turns):
         self._ask()
         return True
 
-    def _ask(self) -> None:
+    def _ask(self) -> Lease | None:
+        """
+        @return: what came at once, if it did.
+        """
         answer = self._lessor.lease(0, self._key, max(len(self._waiting), 1))
         if isinstance(answer, Lease):
             self._answered(answer)
-            return
+            return answer
         self._asking = True
         answer.addCallbacks(self._came, self._failed)
+        return None
 
     def _came(self, lease: Lease) -> None:
         self._asking = False
         self._answered(lease)
+        beginning, self._beginning = self._beginning, []
+        for each in beginning:
+            each.callback(_refusal(lease))
         if lease.octets and self._waiting and self._deadline is not None:
             self._deadline.cancel()
             self._take_turns()
 
     def _failed(self, failure: Failure) -> None:
         self._asking = False
-        self._complaints.complain("octets could not be counted, which stops them", failure)
-        self._take_turns_after(AGAIN)
+        beginning, self._beginning = self._beginning, []
+        for each in beginning:
+            each.errback(failure)
+        if self._waiting or not beginning:
+            self._complaints.complain("octets could not be counted, which stops them", failure)
+            self._take_turns_after(AGAIN)
 
     def _answered(self, lease: Lease) -> None:
         self._stock.octets += lease.octets
         self._next = self._clock.seconds() + max(lease.seconds, 0.0)
         if self._closed:
             self.close()
-        if lease.seconds < 0:
+        if lease.seconds < 0 and self._stock.octets >= self._least:
+            # Parts are whole octets, and some of those that there were are left.
+            self._take_turns_after(0.0)
+        elif lease.seconds < 0:
             waiting = list(self._waiting)
             self._waiting.clear()
             for pace in waiting:
@@ -183,6 +205,13 @@ class LeasedFlow(Turns):
                 self._clock.callLater(0, pace.exhaust, EXHAUSTED)
         elif self._waiting:
             self._take_turns_after(0.0 if lease.octets else lease.seconds)
+
+
+def _refusal(lease: Lease) -> str:
+    """
+    @return: why nothing will ever come; "" where something may.
+    """
+    return lease.rule if lease.seconds < 0 else ""
 
 
 class _Asker(NamedTuple):

@@ -35,8 +35,8 @@ IDENTITY_SESSIONS: Final = "identity sessions"
 UNCOUNTED: Final = "limit: could not be counted"
 
 #: Octets a second of an identity's sessions, from their clients and to them.
-RATE_UP: Final = "rate up"
-RATE_DOWN: Final = "rate down"
+_RATE_UP: Final = "rate up"
+_RATE_DOWN: Final = "rate down"
 #: Octets of an identity in a period, both ways.
 QUOTA: Final = "quota"
 
@@ -75,6 +75,15 @@ def at_once(limits: Limits) -> Mapping[str, int]:
         CLIENT_SESSIONS: limits.client_sessions,
         IDENTITY_SESSIONS: limits.identity_sessions,
     }
+
+
+def rates(rate: int) -> tuple[str, str]:
+    """
+    @param rate: of an identity, octets a second.
+    @return: the kinds of leases of it, up and down, which are others for each rate: sessions
+        keep the one that they began with.
+    """
+    return f"{_RATE_UP} {rate}", f"{_RATE_DOWN} {rate}"
 
 
 def counting_here(limits: Limits, clock: IReactorTime) -> Mapping[str, IShares]:
@@ -143,16 +152,10 @@ class Limiter:
             if most and isinstance(counted, Shares):
                 counted.limit(most)
                 self._shares[kind] = counted
-        after, earlier = self._limits, before._limits
-        starts = before._shares.get(STARTS)
-        if (
-            STARTS in self._shares
-            and starts is not None
-            and after.session_rate == earlier.session_rate
-            and after.session_burst == earlier.session_burst
-        ):
+        ours, starts = self._shares.get(STARTS), before._shares.get(STARTS)
+        if isinstance(ours, Starts) and isinstance(starts, Starts) and ours.limit == starts.limit:
             self._shares[STARTS] = starts
-        if after.identity_rate == earlier.identity_rate:
+        if self._identity_rate == before._identity_rate:
             self._of_identities = before._of_identities
 
     @property
@@ -260,8 +263,9 @@ class Limiter:
         if shared is None:
             self._of_identities[key] = shared = _Shared()
             if self._identity_rate:
-                shared.up.append(self._flow(RATE_UP, key))
-                shared.down.append(self._flow(RATE_DOWN, key))
+                up, down = rates(self._identity_rate)
+                shared.up.append(self._flow(up, key))
+                shared.down.append(self._flow(down, key))
         if self._quota is not None and shared.quota is None:
             shared.quota = LeasedFlow(self._clock, self._quota, key)
             shared.up.append(shared.quota)

@@ -3,9 +3,9 @@ Quotas: how many octets each identity may relay in a period, both ways together.
 
 The book is kept in one process, which gives leases (L{socks5d.limits.lease}).  What is leased
 counts as used, and what is left of a lease is given back.  So no identity gets more than its
-quota, but for what had come before its session could be stopped (early octets, one datagram
-each way) and what is left of a lease when a period ends.  While others of its sessions hold
-leases it may have to do without those: each holds at most L{LARGEST} octets, and no more than a
+quota, but for the datagram each way that is let through by what is left, and what is left of a
+lease when a period ends.  While its sessions in other processes hold leases it may have to do
+without those: all in one process together hold at most L{LARGEST} octets, and no more than a
 64th of what there was left, or L{SMALLEST}.
 
 Names that nobody proved cost their owners nothing: of those there is an account for

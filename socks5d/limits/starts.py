@@ -6,7 +6,11 @@ from socks5d.limits.bucket import Buckets, TokenBucket
 
 
 class Starts:
-    """Counts what is not given back; see L{IShares<socks5d.limits.shares.IShares>}."""
+    """
+    Counts what is not given back; see L{IShares<socks5d.limits.shares.IShares>}.
+
+    @ivar limit: rate and burst.
+    """
 
     def __init__(self, clock: IReactorTime, rate: int, burst: int) -> None:
         """
@@ -14,6 +18,7 @@ class Starts:
         @param burst: sessions at once, after a rest.
         """
         self._clock = clock
+        self.limit = rate, burst
         self._buckets = Buckets(lambda now: TokenBucket(rate, burst, now))
 
     def __len__(self) -> int:

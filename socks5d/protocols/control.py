@@ -158,7 +158,10 @@ class ControlConnection(Protocol):
             self._enter()
 
     def _enter(self) -> None:
-        """It is certain whose session it is.  One too many is told so, but not waited for."""
+        """
+        It is certain whose session it is.  One too many is told so, but not waited for; where
+        sessions are scarce it ends at once.
+        """
         self.session.enter()
         excess = self.session.excess
         if isinstance(excess, Deferred):

@@ -177,6 +177,8 @@ class WorkerProcess:
         #: Sockets that were handed over, and that nothing has been prepared with.
         self._handed: list[int] = []
         self._prepared: _Prepared | None = None
+        #: How often that was begun, or given up.
+        self._preparations = 0
         self._access_log: AccessLog | None = None
         if settings.access_log is not None:
             inherited = FileIO(ACCESS_LOG, "a")
@@ -245,6 +247,8 @@ class WorkerProcess:
 
         @raise NotPrepared: when that cannot be.
         """
+        self._give_up()
+        preparation = self._preparations
         rest, self._handed = self._handed, []
         if len(rest) != sum(orders.sockets):
             close(rest)
@@ -263,6 +267,9 @@ class WorkerProcess:
                 make_observers(settings, self._access_log),
                 self._endpoints(settings, sockets),
             )
+            if preparation != self._preparations:
+                self._service.abandon(change)
+                raise NotPrepared("it took too long")
         except Exception as error:
             for each in handed:
                 close(each)
@@ -287,6 +294,11 @@ class WorkerProcess:
     def abandon(self) -> None:
         """Go on as before."""
         close(self._handed)
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Also what is being prepared, when it is ready."""
+        self._preparations += 1
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             self._service.abandon(prepared.change)

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socks5d.config import Settings
+from socks5d.limits.excess import Excesses
 from socks5d.listening import cannot_start, complain, keep_quotas
 from socks5d.memory import settle
 from socks5d.net.ours import ROW
@@ -41,7 +42,7 @@ from socks5d.workers.assignment import (
     Orders,
     nameless_file,
 )
-from socks5d.workers.counting import counting
+from socks5d.workers.counting import Counting, counting
 from socks5d.workers.held import HeldListener, hold
 from socks5d.workers.rollout import PATIENCE, held_for, ready_for, release
 from socks5d.workers.tally import Tally
@@ -91,7 +92,8 @@ class Supervisor(Service):
         self._reactor = reactor
         self._access_log = access_log
         self._quotas = make_quotas(settings.quota, reactor)
-        self._tally = Tally(*counting(settings.limits, self._quotas, reactor))
+        self._excesses = Excesses(reactor, self._log)
+        self._tally = Tally(*self._counting(settings))
         self._listeners: list[HeldListener] = []
         self._count = 0
         self._useless = self._last_useless = 0
@@ -117,7 +119,7 @@ class Supervisor(Service):
                 self._close_listeners()
                 cannot_start(complain(each.endpoint, Failure()))
             self._listeners.append(held)
-        self._assignment = self._assign().store()
+        self._assignment = self._assign(self._items, self._settings, self._listeners).store()
         self._ports = nameless_file("socks5d ports")
         os.ftruncate(self._ports, len(self._rows) * ROW)
 
@@ -132,20 +134,28 @@ class Supervisor(Service):
         # Not before the reactor runs: it could not tell of one that ends at once.
         self._reactor.callWhenRunning(self._fill)
 
-    def _assign(self) -> Assignment:
+    def _assign(
+        self,
+        items: Sequence[tuple[str, Item]],
+        settings: Settings,
+        listeners: Sequence[HeldListener],
+    ) -> Assignment:
         number = LISTENERS
-        listeners: list[list[int]] = []
-        for held in self._listeners:
-            listeners.append(list(range(number, number + len(held.sockets))))
+        numbers: list[list[int]] = []
+        for held in listeners:
+            numbers.append(list(range(number, number + len(held.sockets))))
             number += len(held.sockets)
         return Assignment(
-            items=self._items,
-            workers=self._settings.workers,
-            listeners=listeners,
+            items=items,
+            workers=settings.workers,
+            listeners=numbers,
             access_log=self._access_log.path if self._access_log is not None else None,
             reactor=type(self._reactor).__module__,
             name=_own_name(),
         )
+
+    def _counting(self, settings: Settings) -> Counting:
+        return counting(settings.limits, self._quotas, self._reactor, self._excesses)
 
     def _descriptors(self, null: int) -> Mapping[int, int | str]:
         sockets = [each.fileno() for held in self._listeners for each in held.sockets]
@@ -340,8 +350,13 @@ class Supervisor(Service):
             )
             if not self.running:
                 raise ConfigError("the service has stopped")
-            # The parent is the first: it grants what workers ask for by either settings.
-            self._commit(items, settings, change, listeners)
+            try:
+                # The parent is the first: it grants what workers ask for by either settings.
+                self._commit(items, settings, change, listeners)
+            except BaseException:
+                for each in ready:
+                    each.abandon()
+                raise
             await DeferredList([each.commit(PATIENCE) for each in ready])
         except BaseException:
             release(new)
@@ -358,15 +373,16 @@ class Supervisor(Service):
         change: Change,
         listeners: list[HeldListener],
     ) -> None:
+        assignment = self._assign(items, settings, listeners).store()
         self._model.commit(change)
         if settings.limits != self._settings.limits:
-            self._tally.renew(*counting(settings.limits, self._quotas, self._reactor))
+            self._tally.renew(*self._counting(settings))
         if self._quotas is not None:
             self._quotas.limit(settings.quota.octets)
         before, self._listeners = self._listeners, listeners
         self._items, self._settings = items, settings
         release([each for each in before if each not in listeners])
-        old, self._assignment = self._assignment, self._assign().store()
+        old, self._assignment = self._assignment, assignment
         os.close(old)
         settle()
 

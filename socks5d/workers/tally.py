@@ -40,6 +40,7 @@ class Tally:
         @param lessors: give leases, by their kinds.
         """
         self._lessors: dict[str, ILessor] = {}
+        self._starts: Starts | None = None
         self.renew(limits, starts, over, lessors if lessors is not None else {})
         self._used: Counter[tuple[str, str]] = Counter()
         self._held: dict[int, Counter[tuple[str, str]]] = {}
@@ -54,12 +55,15 @@ class Tally:
         """
         Other limits from now on; see L{__init__}.  What has been counted stays.
 
-        @param lessors: those of a kind that is not among them stay, for whoever still asks.
+        @param starts: those before go on counting where their numbers are the same.
+        @param lessors: those of a kind that there is already are not taken, and those that are
+            not among them stay, for whoever still asks.
         """
         self._limits = limits
-        self._starts = starts
+        if starts is None or self._starts is None or starts.limit != self._starts.limit:
+            self._starts = starts
         self._over = over
-        self._lessors.update(lessors)
+        self._lessors = {**lessors, **self._lessors}
 
     def take(self, holder: int, kind: str, key: str) -> bool:
         """

@@ -262,16 +262,76 @@ def test_who_gives_up_asking_loses_no_lease() -> None:
     assert lessor.back == 70
 
 
-def test_what_it_is_told_later_it_tells() -> None:
+def begin(flow: LeasedFlow) -> tuple[Deferred[str], list[object]]:
+    """Ask whether there is something, which takes time; and what is said then."""
+    asking = flow.ready()
+    assert isinstance(asking, Deferred)
+    said: list[object] = []
+    asking.addBoth(said.append)
+    return asking, said
+
+
+def test_many_that_begin_at_once_ask_for_one_lease() -> None:
+    """Or what each had asked for would lie there, and others would have to do without."""
+    clock, lessor = Clock(), Asked()
+    flow = LeasedFlow(clock, lessor, "ann")
+    beginning = [begin(flow) for _ in range(100)]
+    mover = Mover([flow])
+    mover.move()
+    assert len(lessor.answers) == 1
+    beginning[7][0].cancel()
+    lessor.answers[0].callback(Lease(1000))
+    assert [said for _, said in beginning].count([""]) == 99
+    assert mover.moved == 1000
+    # One who relays has asked already.
+    later = begin(flow)[1]
+    assert len(lessor.answers) == 2
+    lessor.answers[1].callback(Lease(1000))
+    assert later == [""]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [(Lease(0, -1.0, "all gone"), "all gone"), (Lease(70), ""), (Lease(0, 0.5), "")],
+)
+def test_what_it_is_told_later_it_tells_all(answer: Lease, told: str) -> None:
     lessor = Asked()
     flow = LeasedFlow(Clock(), lessor, "ann")
-    said: list[object] = []
-    for _ in range(3):
-        asking = flow.ready()
-        assert isinstance(asking, Deferred)
-        asking.addBoth(said.append)
-    lessor.answers[0].callback(Lease(0, -1.0, "all gone"))
-    lessor.answers[1].callback(Lease(70))
-    lessor.answers[2].errback(ConnectionError("nobody there"))
-    assert said[:2] == ["all gone", ""]
-    assert isinstance(said[2], Failure)
+    beginning = [begin(flow)[1] for _ in range(3)]
+    lessor.answers[0].callback(answer)
+    assert beginning == [[told]] * 3
+
+
+def test_a_question_that_fails_fails_for_all_who_begin(logs: Sequence[LogEvent]) -> None:
+    lessor = Asked()
+    flow = LeasedFlow(Clock(), lessor, "ann")
+    beginning = [begin(flow)[1] for _ in range(3)]
+    lessor.answers[0].errback(ConnectionError("nobody there"))
+    for said in beginning:
+        assert isinstance(said[0], Failure)
+        assert said[0].check(ConnectionError)
+    # Who asked says so; and whoever comes asks anew.
+    assert logs == []
+    begin(flow)
+    assert len(lessor.answers) == 2
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 50])
+def test_what_many_share_goes_to_the_last_octet(count: int) -> None:
+    clock, lessor = Clock(), Asked()
+    flow = LeasedFlow(clock, lessor, "ann")
+    movers = [Mover([flow]) for _ in range(count)]
+    told: list[str] = []
+    for mover in movers:
+        mover.pace.exhausted = told.append
+        mover.move()
+    lessor.answers[0].callback(Lease(65_536))
+    for answer in lessor.answers[1:]:
+        answer.callback(Lease(0, -1.0, "all gone"))
+    for _ in range(10):
+        clock.advance(0.1)
+        for answer in lessor.answers:
+            if not answer.called:
+                answer.callback(Lease(0, -1.0, "all gone"))
+    assert sum(mover.moved for mover in movers) == 65_536
+    assert len(told) == count

@@ -235,6 +235,42 @@ def test_the_sessions_of_an_identity_share_a_rate(
 
 
 QUOTA = "[quota]\noctets = 300000\n"
+
+
+@PROCESSES
+def test_over_a_reload_all_is_counted_on_and_who_relays_keeps_its_rate(
+    tmp_path: Path, count: int, passwords: Sequence[str]
+) -> None:
+    limits = "[limits]\nsession_rate = 1\nsession_burst = 20\nidentity_rate = {rate}\n"
+    with (
+        limited(tmp_path, count, limits.format(rate=400_000), *passwords) as (server, address),
+        origin(patiently_sending(50_000_000)) as here,
+    ):
+        relaying = log_in(address, b"ann")
+        assert code_for(relaying, here) == socks5.SUCCEEDED
+        receive_exactly(relaying, 200_000)
+
+        def begun() -> int:
+            begun = 0
+            for _ in range(20):
+                with client.dial(address) as connection, suppress(OSError):
+                    begun += client.greet(connection, b"\x02") == 2
+            return begun
+
+        assert begun() >= 19
+        content = limits.format(rate=2_000) + "logins = 99\n"
+        (tmp_path / "socks5d.toml").write_text(content)
+        os.kill(server.process.pid, signal.SIGHUP)
+        server.wait_for("reloaded")
+        # A burst of all would be there again.
+        assert begun() < 19
+        # By the other rate, of two minutes and a half.
+        receive_exactly(relaying, 300_000)
+        relaying.close()
+        assert server.stop() == 0
+        assert "Traceback" not in server.output()
+
+
 WITH_NAMES = "userid = ['ann']\n"
 OVER = "limit: 300000 octets a day of password:ann"
 

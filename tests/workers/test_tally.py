@@ -14,7 +14,7 @@ from twisted.logger import LogEvent
 from twisted.protocols.amp import AMP, CommandLocator
 from twisted.python.failure import Failure
 
-from socks5d.limits.lease import Lease
+from socks5d.limits.lease import Lease, Reservoirs
 from socks5d.limits.limiter import STARTS
 from socks5d.limits.starts import Starts
 from socks5d.workers.channel import Channel, GiveBack, Take
@@ -221,3 +221,29 @@ def test_of_a_kind_that_nobody_leases_there_is_nothing() -> None:
     tally.return_lease("rate up", ANN, 5)
     lease = tally.lease(1, "rate up", ANN, 1)
     assert lease == Lease(0, -1.0, "limit: no rate up")
+
+
+def test_other_limits_leave_what_is_counted_where_its_numbers_are_the_same() -> None:
+    clock = Clock()
+    tally = Tally({}, Starts(clock, 1, 2), lessors={"up 5": Reservoirs(clock, 500)})
+    assert [tally.take(1, STARTS, ANN) for _ in range(3)] == [True, True, False]
+    leased = tally.lease(1, "up 5", ANN, 1)
+    assert isinstance(leased, Lease)
+    assert leased.octets > 0
+
+    def renew(starts: Starts | None, *kinds: str) -> None:
+        tally.renew(
+            {}, starts, lambda kind, key: None, {kind: Reservoirs(clock, 500) for kind in kinds}
+        )
+
+    renew(Starts(clock, 1, 2), "up 5")
+    assert not tally.take(1, STARTS, ANN)
+    again = tally.lease(1, "up 5", ANN, 1)
+    assert isinstance(again, Lease)
+    assert again.octets < leased.octets
+    # Whoever still goes by what there was before does so.
+    renew(Starts(clock, 1, 3), "up 6")
+    assert [tally.take(1, STARTS, ANN) for _ in range(4)] == [True, True, True, False]
+    assert tally.lease(2, "up 5", BOB, 1) == leased
+    renew(None)
+    assert tally.take(1, STARTS, ANN)
