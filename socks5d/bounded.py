@@ -4,6 +4,7 @@ Calls into code that is not ours: each has a deadline, and each failure is said 
 
 from collections.abc import Callable
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -19,7 +20,9 @@ class DeadlinePassed(Exception):
 
 
 class Withdrawn(Exception):
-    """Somebody cancelled a call's Deferred, who is not the one that waits for it."""
+    """
+    A call was given up by somebody who is not the one that waits for it.  The text says how.
+    """
 
 
 def bounded(clock: IReactorTime, seconds: float, inner: Deferred[T]) -> Deferred[T]:
@@ -33,21 +36,21 @@ def bounded(clock: IReactorTime, seconds: float, inner: Deferred[T]) -> Deferred
     @param seconds: how long C{inner} may take.
     @return: fires as C{inner} does, or fails with L{DeadlinePassed}.  Cancelling it
         cancels C{inner}, and is the only thing that makes it fail with a
-        CancelledError: where C{inner} was cancelled by somebody else it fails with
-        L{Withdrawn}.
+        CancelledError: where C{inner} was cancelled by somebody else, or failed with what is
+        no L{Exception}, it fails with L{Withdrawn}.
     """
 
     def abandon(outer: Deferred[T]) -> None:
         if delayed.active():
             delayed.cancel()
         outer.errback(CancelledError())
-        _cancel(inner)
+        _cancel(inner, clock)
 
     outer: Deferred[T] = Deferred(abandon)
 
     def late() -> None:
         outer.errback(DeadlinePassed(f"no answer in {seconds:g} seconds"))
-        _cancel(inner)
+        _cancel(inner, clock)
 
     def answered(result: T | Failure) -> None:
         if delayed.active():
@@ -58,6 +61,9 @@ def bounded(clock: IReactorTime, seconds: float, inner: Deferred[T]) -> Deferred
             outer.callback(result)
         elif result.check(CancelledError):
             outer.errback(Withdrawn("somebody else cancelled it"))
+        elif not result.check(Exception):
+            # As asyncio's cancellation, which whoever waits would take for their own.
+            outer.errback(Withdrawn(f"it failed with {type(result.value).__name__}"))
         else:
             outer.errback(result)
 
@@ -66,11 +72,14 @@ def bounded(clock: IReactorTime, seconds: float, inner: Deferred[T]) -> Deferred
     return outer
 
 
-def _cancel(inner: Deferred[T]) -> None:
+def _cancel(inner: Deferred[T], clock: IReactorTime) -> None:
     try:
         inner.cancel()
     except Exception:  # noqa: BLE001 (a stranger's canceller)
-        _log.failure("a canceller failed")
+        complaints = _complaints.get(clock)
+        if complaints is None:
+            _complaints[clock] = complaints = Complaints(clock, _log)
+        complaints.complain("a canceller failed", Failure())
 
 
 class Complaints:
@@ -119,3 +128,7 @@ class Complaints:
             return
         self._said[what] = (now, 0)
         say(f"{what} (and {unsaid} times since the last line about it)" if unsaid else what)
+
+
+#: About cancellers, by the clock.
+_complaints: WeakKeyDictionary[IReactorTime, Complaints] = WeakKeyDictionary()

@@ -65,8 +65,8 @@ class Threads:
     Threads of one's own: the reactor's pool, which other components share, cannot be
     filled by what takes for ever.
 
-    Jobs have keys, which take turns.  Where as many wait as may, one of a key that has fewer
-    takes the place of the last of the key that has most.
+    Jobs have keys, which take turns (L{Rounds}).  Where as many wait as may, one of a key that
+    has fewer takes the place of the last of those that have most.
     """
 
     def __init__(

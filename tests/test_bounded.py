@@ -1,5 +1,6 @@
 """Deadlines that cannot be missed, and complaints that cannot fill a disk."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger
 from twisted.python.failure import Failure
 
-from socks5d.bounded import Complaints, DeadlinePassed, bounded
+from socks5d.bounded import Complaints, DeadlinePassed, Withdrawn, bounded
 
 SECONDS = 10.0
 
@@ -143,6 +144,24 @@ def test_a_canceller_that_raises_does_not_hurt_who_cancels(clock: Clock) -> None
     said = heard(outer)
     outer.cancel()
     assert is_failure(said, CancelledError)
+
+
+def test_cancellers_that_raise_do_not_fill_the_log(clock: Clock, logs: Sequence[LogEvent]) -> None:
+    for _ in range(50):
+        outer = bounded(clock, SECONDS, Deferred[int](_raise))
+        said = heard(outer)
+        outer.cancel()
+        assert is_failure(said, CancelledError)
+    assert texts(logs) == ["a canceller failed"]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(1), GeneratorExit()])
+def test_what_is_no_exception_is_somebody_elses_doing(clock: Clock, error: BaseException) -> None:
+    inner: Deferred[int] = Deferred()
+    said = heard(bounded(clock, SECONDS, inner))
+    inner.errback(Failure(error))
+    assert is_failure(said, Withdrawn)
+    assert clock.getDelayedCalls() == []
 
 
 def test_a_canceller_that_raises_does_not_hurt_the_deadline(clock: Clock) -> None:

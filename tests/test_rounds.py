@@ -49,6 +49,55 @@ def test_who_leaves_is_passed_over(rounds: Rounds[int]) -> None:
     assert rounds.next() is None
 
 
+def test_those_that_begin_alike_have_a_turn_together(rounds: Rounds[int]) -> None:
+    for number, key in enumerate([("a", "1"), ("a", "2"), ("a", "2"), ("a", "3"), ("b", "1"), "c"]):
+        rounds.add(key, number)
+    assert len(rounds) == 6
+    served = [rounds.next() for _ in range(6)]
+    assert served == [
+        (("a", "1"), 0),
+        (("b", "1"), 4),
+        ("c", 5),
+        (("a", "2"), 1),
+        (("a", "3"), 3),
+        (("a", "2"), 2),
+    ]
+    assert len(rounds) == 0
+
+
+def test_whose_turn_may_not_be_leaves_it_to_another_that_begins_alike(rounds: Rounds[int]) -> None:
+    for number, key in enumerate([("a", "1"), ("a", "2"), ("b", "1")]):
+        rounds.add(key, number)
+    assert rounds.next(lambda key: key != ("a", "1")) == (("a", "2"), 1)
+    assert rounds.next() == (("b", "1"), 2)
+    assert rounds.next() == (("a", "1"), 0)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "key", "gives_way"),
+    [
+        # Many that begin alike give way together to one of another kind,
+        (["a1", "a2", "a3", "a3"], "b1", 3),
+        (["a1", "a2", "b1"], "c1", 1),
+        (["a1"], "b1", None),
+        # and not to one of their own that has no fewer.
+        (["a1", "a2", "a3", "b1"], "a4", None),
+        (["a1", "a2", "a2", "a2"], "a3", 3),
+        (["a1", "a1", "b1", "b1"], "a2", 1),
+    ],
+)
+def test_who_gives_way_is_sought_from_the_widest_on(
+    rounds: Rounds[int], waiting: list[str], key: str, gives_way: int | None
+) -> None:
+    for number, each in enumerate(waiting):
+        rounds.add(tuple(each), number)
+    assert rounds.displaced_by(tuple(key)) == gives_way
+    assert len(rounds) == len(waiting) - (gives_way is not None)
+    left = [rounds.next() for _ in range(len(rounds))]
+    assert None not in left
+    assert rounds.next() is None
+
+
 @pytest.mark.parametrize(
     ("waiting", "key", "gives_way"),
     [

@@ -2,7 +2,8 @@
 Logins that take their turns where there is not room for all at once: in the threads where
 hashing, PAM and Kerberos' files block, and at the connections to a directory.
 
-Nobody who begins many keeps others waiting: turns go from one user, or one client, to the next.
+Nobody who begins many keeps others waiting: turns go from one user to the next, or of those
+whom nobody knows yet from one network to the next, and in it from one client.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -33,7 +34,8 @@ class Login:
     One that is being checked, as those know it who check it.
 
     @ivar client: whose it is; None where nobody says.
-    @ivar key: what it takes turns by: of somebody known the name, of others the client.
+    @ivar key: what it takes turns by (L{Rounds<socks5d.rounds.Rounds>}): of somebody known
+        the name, of others the networks of the client and the client.
     @ivar known: whether it is of somebody who was let in lately.
     @ivar waits: whether it waits for its turn, so that nobody has begun with it.
     @ivar offered: whether the password was given to whoever knows it, as far as it is known:

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from socks5d.auth.blocking import Login, checking
 from socks5d.auth.guessing import Attempt, Guessing, NotChecked
-from socks5d.auth.logins import MISSES
+from socks5d.auth.logins import KNOWN, LOGINS, MISSES
 from socks5d.auth.together import Together
 from socks5d.auth.undecided import TooManyLogins, Unanswered, Undecided
 from socks5d.bounded import Complaints, DeadlinePassed, bounded
@@ -82,27 +82,27 @@ class UsernamePassword:
 _Place = tuple[IPAddress | None, bytes]
 
 
-class _UnderWay:
-    """
-    The checks of one name for one address.
-
-    @ivar checks: how many there are.
-    """
-
-    __slots__ = ("_tried", "checks")
+class _Tried:
+    """What was tried lately, by name and address."""
 
     def __init__(self) -> None:
-        self.checks = 0
-        self._tried: set[Hashable] = set()
+        #: Since when, and what, each once; in the order in which they were last tried.
+        self._tried: dict[_Place, tuple[float, tuple[Hashable, ...]]] = {}
 
-    def joins(self, key: Hashable) -> bool:
+    def joins(self, place: _Place, key: Hashable, now: float) -> bool:
         """
         @return: whether who gives these may hear of others that give the same: not when there
-            were so many that somebody may be guessing.
+            were so many others that somebody may be guessing.
         """
-        if len(self._tried) <= MISSES:
-            self._tried.add(key)
-        return len(self._tried) <= MISSES
+        since, keys = self._tried.pop(place, (now, ()))
+        if not 0 <= now - since < KNOWN:
+            since, keys = now, ()
+        if key not in keys and len(keys) <= MISSES:
+            keys += (key,)
+        self._tried[place] = since, keys
+        if len(self._tried) > LOGINS:
+            del self._tried[next(iter(self._tried))]
+        return len(keys) <= MISSES
 
 
 class Checks:
@@ -137,14 +137,14 @@ class Checks:
         self._me = object()
         self._source = self._me if source is None else source
         self._deserted: set[_Check] = set()
-        self._under_way: dict[_Place, _UnderWay] = {}
+        self._tried = _Tried()
 
     async def check(self, client: Client, credentials: Credentials) -> Identity:
         """
         Those that are the same, from the same address, are checked once at a time; but not
-        where others are tried for the same name, or who does could hear so whether what is just
-        checked is among them.  What somebody may have looked at is checked to its end, though
-        its client leaves: it counts as what it is.
+        where many others were tried for the same name, or who does could hear so whether what
+        is just checked is among them.  What somebody may have looked at is checked to its end,
+        though its client leaves: it counts as what it is.
 
         @param client: who gives them.
         @return: who it is.
@@ -152,9 +152,8 @@ class Checks:
             too long.
         """
         place = client.address, credentials.username
-        under_way = self._under_way.setdefault(place, _UnderWay())
         key = self._guessing.logins.key(credentials)
-        if not under_way.joins(key):
+        if not self._tried.joins(place, key, self._clock.seconds()):
             key = object()
         found = await self._together.ask((place, key), partial(_Check, self, client, credentials))
         if isinstance(found, Identity):
@@ -168,26 +167,23 @@ class Checks:
         until = self._clock.seconds() + self._seconds
         client, credentials = check.client, check.credentials
         who, logins = self._guessing.clients.of(client), self._guessing.logins
-        place = client.address, credentials.username
-        self._under_way[place].checks += 1
         found = logins.find((who, self._source), credentials)
         try:
             if found is not None:
                 if found.by == (self._me, client.address) and logins.age(found) < self._cache:
                     return found.identity
-                make_login = partial(Login, client, credentials.username, known=True)
+                make_login = partial(Login, client, (found.identity.name,), known=True)
                 return await self._ask(check, until, make_login, Attempt())
             attempts = self._guessing.attempt(client, credentials.username, self._seconds)
             async with attempts as attempt:
-                make_login = partial(Login, client, who or credentials.username, known=False)
+                # Those without an address are not one client.
+                key = self._guessing.clients.path(client) if who else (credentials.username,)
+                make_login = partial(Login, client, key, known=False)
                 return await self._ask(check, until, make_login, attempt)
         except NotChecked as error:
             return str(error)
         finally:
             self._deserted.discard(check)
-            self._under_way[place].checks -= 1
-            if not self._under_way[place].checks:
-                del self._under_way[place]
 
     async def _ask(
         self, check: "_Check", until: float, make_login: Callable[[], Login], attempt: Attempt

@@ -15,6 +15,7 @@ are always there before, nor by their number, but where that is a number of netw
 import os
 from collections.abc import Hashable, Sequence
 from hashlib import blake2b
+from itertools import islice
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -28,6 +29,8 @@ LONGEST_PAUSE = 32.0
 FORGET = 900.0
 #: Keys whose failures are remembered; one more, and the oldest are forgotten.
 KEYS = 32768
+#: Keys that are looked at for each new one, whether they can be forgotten.
+_LOOKS = 16
 #: Attempts of one key that wait.
 WAITING = 64
 
@@ -216,22 +219,28 @@ class Failures:
         if known is None:
             self._make_room(now)
             known = self._keys[key] = _Key()
-        elif known.idle() and now - known.failed >= FORGET:
+        elif known.idle() and not 0 <= now - known.failed < FORGET:
             known.failures = 0
+        # No longer than that, should the clock have been put back.
+        known.until = min(known.until, now + max(self._longest, FIRST_PAUSE))
         return known
 
     def _make_room(self, now: float) -> None:
-        """Forget what is old; where all is young and busy, there are as many as sessions."""
-        forgotten = []
+        """
+        Forget what is old, a few at a time; where all is young and busy, there are as many as
+        attempts.
+        """
         full = len(self._keys) >= KEYS
-        for key, known in self._keys.items():
-            if known.idle():
-                if not full and now - known.failed < FORGET:
-                    break
-                forgotten.append(key)
+        for key in list(islice(self._keys, _LOOKS)):
+            known = self._keys[key]
+            if not known.idle():
+                # Not to be looked at each time.
+                self._keys[key] = self._keys.pop(key)
+            elif full or now - known.failed >= FORGET:
+                del self._keys[key]
                 full = False
-        for key in forgotten:
-            del self._keys[key]
+            else:
+                break
 
 
 class _Scores:

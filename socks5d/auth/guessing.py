@@ -36,6 +36,8 @@ _LEAST = 4.0**-4
 
 #: What is nothing in a name, beside the characters that only control (RFC 4518 section 2.2).
 _NOTHING = frozenset("\u034f\u1806\u180b\u180c\u180d\ufffc") | set(map(chr, range(0xFE00, 0xFE10)))
+#: Of katakana.
+_HIRAGANA = {kana: kana - 0x60 for kana in (*range(0x30A1, 0x30F7), 0x30FD, 0x30FE)}
 _SPACES = frozenset("\t\n\v\f\r\x85")
 
 
@@ -73,6 +75,8 @@ class Guessing:
         self._clients = Failures(clock)
         self._names = Failures(clock)
         self._failed = _Pairs()
+        #: Who had both turns, and left before anybody looked.
+        self._left = _Pairs()
         self._clock = clock
         self.limit(limits, seconds)
 
@@ -100,7 +104,7 @@ class Guessing:
         who = path[-1]
         pair = who, whose
         # Of those without an address there may be many, who are one.
-        weight = self._failed.weight(pair, self._clock.seconds()) if who else 1.0
+        weight = self._weight(pair) if who else 1.0
         turn = partial(_turn, attempt=attempt, seconds=seconds, weight=weight)
         begun = left = False
         try:
@@ -119,8 +123,20 @@ class Guessing:
         finally:
             if attempt.right:
                 self._failed.discard(pair)
-            elif attempt.failed or left:
+                self._left.discard(pair)
+            elif attempt.failed:
                 self._failed.add(pair, self._clock.seconds())
+            elif left:
+                self._left.add(pair, self._clock.seconds())
+
+    def _weight(self, pair: Hashable) -> float:
+        """
+        @return: the chance of its turns: once is not held against anybody, and from the second
+            time on it is a quarter of that before.
+        """
+        now = self._clock.seconds()
+        times = self._failed.times(pair, now) + self._left.times(pair, now)
+        return max(min(4.0 ** (1 - times), 1.0), _LEAST)
 
 
 @asynccontextmanager
@@ -146,45 +162,40 @@ async def _turn(
 
 
 class _Pairs:
-    """Which clients have failed for which names lately."""
+    """Which clients did something to which names lately, and how often."""
 
     def __init__(self) -> None:
         #: How often they did, and when last, in that order.
-        self._failed: dict[Hashable, tuple[int, float]] = {}
+        self._pairs: dict[Hashable, tuple[int, float]] = {}
 
     def add(self, pair: Hashable, now: float) -> None:
-        times = self._times(pair, now)
-        self._failed.pop(pair, None)
-        self._failed[pair] = times + 1, now
-        if len(self._failed) > KEYS:
-            del self._failed[next(iter(self._failed))]
+        times = self.times(pair, now)
+        self._pairs.pop(pair, None)
+        self._pairs[pair] = times + 1, now
+        if len(self._pairs) > KEYS:
+            del self._pairs[next(iter(self._pairs))]
 
     def discard(self, pair: Hashable) -> None:
-        self._failed.pop(pair, None)
+        self._pairs.pop(pair, None)
 
-    def weight(self, pair: Hashable, now: float) -> float:
-        """
-        @return: the chance of its turns: once is not held against anybody, and from the second
-            time on it is a quarter of that before.
-        """
-        return max(min(4.0 ** (1 - self._times(pair, now)), 1.0), _LEAST)
-
-    def _times(self, pair: Hashable, now: float) -> int:
-        times, when = self._failed.get(pair, (0, 0.0))
-        return times if now - when < FORGET else 0
+    def times(self, pair: Hashable, now: float) -> int:
+        times, when = self._pairs.get(pair, (0, 0.0))
+        return times if 0 <= now - when < FORGET else 0
 
 
 def name_key(name: bytes) -> bytes:
     """
     @return: what tells names apart where a directory may take some for the same:
         without regard to case, to the form of its characters, to those that nobody sees,
-        and to spaces around and between its words (RFC 4518).  A digest, for a name can
-        grow by its form eighteenfold.
+        and to spaces around and between its words (RFC 4518), nor to marks and to the kind of
+        kana, as Active Directory does.  A digest, for a name can grow by its form eighteenfold.
     """
     text = "".join(filter(_is_something, name.decode("utf-8", "surrogateescape")))
-    text = normalize("NFKC", text).casefold()
+    text = normalize("NFKD", text).casefold()
     # To fold can make what has another form once more.
-    text = " ".join(normalize("NFKC", text).split())
+    text = normalize("NFKD", text).translate(_HIRAGANA)
+    text = "".join(each for each in text if category(each) not in ("Mn", "Me"))
+    text = " ".join(text.split())
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 

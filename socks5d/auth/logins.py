@@ -21,6 +21,9 @@ from socks5d.wire.userpass import Credentials
 KNOWN = 3600.0
 #: Logins that are known; one more, and the one that was checked longest ago is forgotten.
 LOGINS = 16384
+#: Of one identity's they are so many at the most, or who has a password could have all others
+#: forgotten.
+EACH = LOGINS // 16
 #: Wrong passwords that may be tried where a login is known, in L{KNOWN} seconds; one more, and
 #: it is not for as long.
 MISSES = 5
@@ -50,7 +53,7 @@ class Login:
 
     def forgive(self, now: float) -> None:
         """What was tried long ago is held against nobody."""
-        if now - self.since >= KNOWN:
+        if not 0 <= now - self.since < KNOWN:
             self.missed = ()
 
 
@@ -65,6 +68,8 @@ class Logins:
         self._key = os.urandom(_OCTETS)
         #: By where they come from and name, in the order in which they were checked.
         self._logins: dict[_Place, Login] = {}
+        #: The same, of each identity.
+        self._of: dict[str | None, dict[_Place, None]] = {}
 
     def __len__(self) -> int:
         """How many are known."""
@@ -86,12 +91,16 @@ class Logins:
         @param by: what tells apart those who accept logins.
         """
         place = where, credentials.username
-        before = self._logins.pop(place, None)
+        before = self._forget(place)
         login = Login(self._digest(credentials), identity, self._clock.seconds(), by)
         if before is not None:
             # Or who has a password could try a few others after each time that it is right.
             login.missed, login.since = before.missed, before.since
         self._logins[place] = login
+        own = self._of.setdefault(identity.name, {})
+        own[place] = None
+        if len(own) > EACH:
+            self._forget(next(iter(own)))
         self._forget_old()
 
     def refused(self, where: Hashable, credentials: Credentials) -> None:
@@ -111,7 +120,7 @@ class Logins:
         """
         login = self._logins.get((where, credentials.username))
         now = self._clock.seconds()
-        if login is None or now - login.checked >= KNOWN:
+        if login is None or not 0 <= now - login.checked < KNOWN:
             return None
         login.forgive(now)
         if len(login.missed) > MISSES:
@@ -127,7 +136,7 @@ class Logins:
 
     def age(self, login: Login) -> float:
         """
-        @return: how long ago a login was checked, in seconds.
+        @return: how long ago a login that was found was checked, in seconds.
         """
         return self._clock.seconds() - login.checked
 
@@ -142,4 +151,13 @@ class Logins:
             place, oldest = next(iter(self._logins.items()))
             if len(self._logins) <= LOGINS and now - oldest.checked < KNOWN:
                 return
-            del self._logins[place]
+            self._forget(place)
+
+    def _forget(self, place: _Place) -> Login | None:
+        login = self._logins.pop(place, None)
+        if login is not None:
+            own = self._of[login.identity.name]
+            del own[place]
+            if not own:
+                del self._of[login.identity.name]
+        return login

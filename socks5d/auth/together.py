@@ -69,7 +69,9 @@ class Together(Generic[T]):
         del self._asked[key]
         waiting, asked.waiting = asked.waiting, []
         for each in waiting:
-            each.callback(result)
+            # Who is told may have others leave.
+            if not each.called:
+                each.callback(result)
         if isinstance(result, Failure) and not waiting and not result.check(CancelledError):
             return result
         return None

@@ -1,5 +1,6 @@
 """Checkers that accept, refuse, fail and hang: how often each is asked, and what that counts."""
 
+import asyncio
 import hmac
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -24,7 +25,7 @@ from socks5d.auth import PasswordAuthenticator, checks
 from socks5d.auth.blocking import Login, current_login
 from socks5d.auth.checks import UsernamePassword
 from socks5d.auth.guessing import Guessing
-from socks5d.auth.logins import MISSES
+from socks5d.auth.logins import KNOWN, MISSES
 from socks5d.auth.undecided import TooManyLogins, Unanswered, Undecided
 from socks5d.model import Authenticated, Client, Identity, NotAuthenticated
 from socks5d.parameters import Limits
@@ -72,6 +73,14 @@ def test_a_checker_cannot_spoil_the_credentials_for_the_next(clock: Clock) -> No
 
 
 # Checkers that fail.
+
+
+def test_one_that_fails_with_what_is_no_exception_is_one_that_fails(clock: Clock) -> None:
+    """As one that asyncio has cancelled."""
+    failed: Deferred[bytes] = Deferred()
+    failed.errback(Failure(asyncio.CancelledError()))
+    step = told(clock, [Checker(failed), Checker(asyncio.CancelledError()), Checker(b"third")])
+    assert step.identity.name == "third"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KeyError(b"alice"), OSError(5, "I/O")])
@@ -552,7 +561,6 @@ def test_a_check_that_goes_on_ends_in_time(clock: Clock) -> None:
     waiting(authenticator, WRONG)
     assert checker.checked == 1
     assert authenticator._checks._deserted == set()
-    assert len(authenticator._checks._under_way) == 1
 
 
 def test_where_too_many_checks_go_on_who_leaves_has_failed(
@@ -587,9 +595,34 @@ def test_who_tries_others_hears_nothing_of_what_is_just_checked(clock: Clock) ->
     assert checker.checked == 2
     checker.pending[1].callback(b"alice")
     assert isinstance(guess[0], Authenticated)
-    same = [waiting(authenticator)[1] for _ in range(5)]
-    assert checker.checked == 3
-    checker.pending[2].callback(b"alice")
+    # So it is for an hour, for that name there.
+    clock.advance(KNOWN - 1)
+    same = [waiting(authenticator)[1] for _ in range(2)]
+    assert checker.checked == 4
+    for pending in checker.pending[2:]:
+        pending.callback(b"alice")
+    clock.advance(1)
+    same += [waiting(authenticator)[1] for _ in range(5)]
+    assert checker.checked == 5
+    checker.pending[4].callback(b"alice")
+    assert all(isinstance(said[0], Authenticated) for said in same)
+
+
+def test_what_was_tried_is_told_apart_by_address_and_bounded(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "LOGINS", 3)
+    checker = Slow()
+    authenticator = guarded(clock, 99, checker)
+    for number in range(20):
+        waiting(authenticator, data_of(number), who="192.0.2.9")
+    before = checker.checked
+    same = [waiting(authenticator, who="192.0.2.10")[1] for _ in range(2)]
+    assert checker.checked == before + 1
+    for number in range(9):
+        waiting(authenticator, who=f"192.0.3.{number}")
+    assert len(authenticator._checks._tried._tried) == 3
+    checker.pending[before].callback(b"alice")
     assert all(isinstance(said[0], Authenticated) for said in same)
 
 
@@ -668,9 +701,9 @@ def test_those_who_check_know_whose_login_it_is(clock: Clock) -> None:
     for who in ("192.0.2.1", "192.0.2.1", "2001:db8::1"):
         assert isinstance(logs_in(authenticator, who=who), Authenticated)
     assert [(str(each.client and each.client.address), each.key, each.known) for each in seen] == [
-        ("192.0.2.1", "192.0.2.1", False),
-        ("192.0.2.1", b"alice", True),
-        ("2001:db8::1", "2001:db8::/64", False),
+        ("192.0.2.1", ("192.0.0.0/16", "192.0.2.1"), False),
+        ("192.0.2.1", ("alice",), True),
+        ("2001:db8::1", ("2001:db8::/32", "2001:db8::/48", "2001:db8::/64"), False),
     ]
     assert current_login().client is None
 
@@ -755,6 +788,6 @@ def test_whatever_happens_everybody_hears_and_nothing_is_left(
     assert all(len(said) == 1 for _, said in asking)
     assert clock.getDelayedCalls() == []
     checks = authenticator._checks
-    assert (checks._under_way, checks._deserted, checks._together._asked) == ({}, set(), {})
+    assert (checks._deserted, checks._together._asked) == (set(), {})
     for failures in (guessing._clients, guessing._names):
         assert all(known.idle() for known in failures._keys.values())

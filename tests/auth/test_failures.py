@@ -359,6 +359,26 @@ def test_failures_are_forgotten_after_a_time(clock: Clock, table: Failures) -> N
     assert not Attempt(table).runs
 
 
+def test_a_clock_that_is_put_back_makes_no_pause_longer(table: Failures, clock: Clock) -> None:
+    fail(clock, table, FREE)
+    clock.rightNow -= 3600
+    waiting = Attempt(table)
+    assert not waiting.runs
+    clock.advance(LONGEST_PAUSE)
+    assert waiting.runs
+
+
+def test_busy_keys_are_not_looked_at_each_time(clock: Clock, table: Failures) -> None:
+    busy = [Attempt(table, str(number)) for number in range(failures._LOOKS * 3)]
+    assert all(each.runs for each in busy)
+    fail(clock, table, 1, "old")
+    clock.advance(FORGET)
+    for number in range(4):
+        assert Attempt(table, f"new {number}").runs
+    assert "old" not in table._keys
+    assert len(table) == len(busy) + 4
+
+
 def test_old_keys_make_room_by_themselves(clock: Clock, table: Failures) -> None:
     for key in "abc":
         fail(clock, table, 1, key)

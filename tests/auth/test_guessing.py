@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from socks5d.auth import guessing as module
 from socks5d.auth.failures import FORGET, LONGEST_PAUSE
 from socks5d.auth.guessing import CALM, NAME_PAUSE, PATIENCE, Guessing, NotChecked, name_key
 from socks5d.model import Client
@@ -125,6 +126,14 @@ def test_spellings_of_a_name_are_one_name(guessing: Guessing, spelling: bytes) -
     for number in range(FREE):
         guess(guessing, f"192.0.2.{number}", b"ann lee", 1)
     assert waits(guessing, "192.0.2.9", spelling)
+
+
+def test_letters_with_and_without_marks_are_the_same() -> None:
+    """As to Active Directory."""
+    assert name_key("\u00e1lice".encode()) == name_key("al\u012b\u0301ce".encode())
+    assert name_key(b"alice") == name_key("\u00e1li\u0327ce".encode())
+    assert name_key("\u30a2\u30ea\u30b9".encode()) == name_key("\u3042\u308a\u3059".encode())
+    assert name_key("\uff71".encode()) == name_key("\u3042".encode())
 
 
 def test_letters_with_and_without_their_marks_apart_are_the_same() -> None:
@@ -262,11 +271,11 @@ def test_once_is_held_against_nobody_and_then_each_time_leaves_a_quarter() -> No
     pair = "192.0.2.1", name_key(b"ann")
     weights = []
     for _ in range(7):
-        weights.append(guessing._failed.weight(pair, clock.seconds()))
+        weights.append(guessing._weight(pair))
         guess(guessing, "192.0.2.1", b"ann", 1)
     assert weights == [1, 1, 1 / 4, 1 / 16, 1 / 64, 1 / 256, 1 / 256]
     clock.advance(FORGET)
-    assert guessing._failed.weight(pair, clock.seconds()) == 1
+    assert guessing._weight(pair) == 1
 
 
 def test_who_was_let_in_has_the_same_chance_as_others_again() -> None:
@@ -276,9 +285,9 @@ def test_who_was_let_in_has_the_same_chance_as_others_again() -> None:
     for _ in range(2):
         guess_later(clock, guessing, "198.51.100.1", b"ann")
         clock.advance(LONGEST_PAUSE)
-    assert guessing._failed.weight(pair, clock.seconds()) == 1 / 4
+    assert guessing._weight(pair) == 1 / 4
     assert wins(clock, guessing, 1, "198.51.100.1") == 1
-    assert guessing._failed.weight(pair, clock.seconds()) == 1
+    assert guessing._weight(pair) == 1
 
 
 def test_a_network_in_which_many_guess_has_the_chance_of_one() -> None:
@@ -299,8 +308,17 @@ def test_who_leaves_with_its_turn_has_a_worse_chance_too() -> None:
         trial = Trial(guessing, client("192.0.2.1"))
         assert trial.began
         trial.leave()
-        assert guessing._failed.weight(pair, clock.seconds()) == weight
+        assert guessing._weight(pair) == weight
     assert not waits(guessing, "192.0.2.1", b"bob")
+
+
+def test_to_leave_again_and_again_forgives_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEYS", 8)
+    guessing = Guessing(Clock(), Limits(failures=9), SECONDS)
+    guess(guessing, "192.0.2.1", b"ann", 5)
+    for number in range(20):
+        Trial(guessing, client("192.0.2.1"), b"%d" % number).leave()
+    assert guessing._weight(("192.0.2.1", name_key(b"ann"))) == 1 / 256
 
 
 def test_where_nobody_failed_it_is_not_said_and_waited_for_longer() -> None:

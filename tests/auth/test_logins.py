@@ -136,6 +136,27 @@ def test_at_the_limit_the_one_checked_longest_ago_is_forgotten(
     assert [known(logins, each) for each in (first, second, third)] == [True, False, True]
 
 
+def test_nobody_can_have_the_logins_of_others_forgotten(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a name that can be spelled in many ways, or from many addresses."""
+    monkeypatch.setattr(module, "LOGINS", 20)
+    monkeypatch.setattr(module, "EACH", 5)
+    logins = Logins(clock)
+    logins.accepted(HOME, RIGHT, ANN)
+    mallory = Identity("mallory", "password")
+    for number in range(100):
+        logins.accepted(AWAY, Credentials(b"mallory" + b" " * number, b"x"), mallory)
+    assert known(logins)
+    assert len(logins) == 6
+    # The last ones are known.
+    assert known(logins, Credentials(b"mallory" + b" " * 99, b"x"), AWAY)
+    assert not known(logins, Credentials(b"mallory" + b" " * 94, b"x"), AWAY)
+    clock.advance(KNOWN)
+    logins.accepted(HOME, RIGHT, ANN)
+    assert (len(logins), len(logins._of)) == (1, 1)
+
+
 def test_old_logins_are_not_kept(clock: Clock) -> None:
     logins = Logins(clock)
     logins.accepted(HOME, RIGHT, ANN)

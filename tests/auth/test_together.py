@@ -94,6 +94,15 @@ def test_who_leaves_leaves_the_others_their_answer() -> None:
     assert scene.times == 1
 
 
+def test_who_is_told_may_have_others_leave() -> None:
+    scene = Scene()
+    first, second, third = (Asking(scene, "a") for _ in range(3))
+    first.all.addCallback(lambda _: second.all.cancel())
+    scene.asked["a"].coming.callback("yes")
+    assert third.said == ["yes"]
+    assert second.said[0].check(CancelledError)
+
+
 def test_where_nobody_is_left_a_question_ends_or_does_not() -> None:
     scene = Scene()
     Asking(scene, "a").all.cancel()
