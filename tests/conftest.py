@@ -1,6 +1,8 @@
 """Fixtures of the whole suite."""
 
 import os
+import re
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +15,11 @@ from twisted.logger import LogEvent, capturedLogs
 from tests.support import running
 from tests.support.kerberos import Realm
 
+#: For how long a connection that has ended keeps its port, with some to spare, in seconds;
+#: and how many may.
+TIME_WAIT = 70.0
+FEW = 2000
+
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
@@ -21,6 +28,23 @@ settings.load_profile("default")
 def reactor_thread() -> None:
     """The reactor runs for as long as the tests do."""
     running.start()
+
+
+def _closed_lately() -> int:
+    """TCP connections that have ended and still keep their ports (TIME-WAIT)."""
+    found = re.search(r"^TCP:.* tw (\d+)", Path("/proc/net/sockstat").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+@pytest.fixture(autouse=True)
+def free_ports(request: pytest.FixtureRequest) -> None:
+    """A test of full length has tens of thousands of connections, and for each a port."""
+    if request.node.get_closest_marker("long") is None:
+        return
+    deadline = time.monotonic() + TIME_WAIT
+    while _closed_lately() > FEW and time.monotonic() < deadline:
+        time.sleep(0.5)
 
 
 @pytest.fixture(scope="session")
