@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -33,7 +34,10 @@ def quiet_echo(connection: object) -> None:
 @pytest.mark.parametrize(
     "count", [4_000, pytest.param(1_000_000, marks=pytest.mark.long, id="a million")]
 )
-def test_mutated_handshakes_leave_nothing_behind(count: int) -> None:
+def test_mutated_handshakes_leave_nothing_behind(count: int, tmp_path: Path) -> None:
+    # Or most of them would wait for their turn to have a password checked.
+    config = tmp_path / "socks5d.toml"
+    config.write_text(f"[limits]\nfailures = {2 * count}\n")
     with (
         origin(quiet_echo) as (host, port),
         twistd(
@@ -45,6 +49,8 @@ def test_mutated_handshakes_leave_nothing_behind(count: int) -> None:
             "none",
             "--userid",
             "ann",
+            "--config",
+            str(config),
         ) as server,
     ):
         address = server.address()
