@@ -32,9 +32,14 @@ def quiet_echo(connection: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "count", [4_000, pytest.param(1_000_000, marks=pytest.mark.long, id="a million")]
+    ("count", "growth"),
+    [
+        (4_000, 10 * MEGABYTE),
+        # With tables that are full of names that failed, which they are by then.
+        pytest.param(1_000_000, 55 * MEGABYTE, marks=pytest.mark.long, id="a million"),
+    ],
 )
-def test_mutated_handshakes_leave_nothing_behind(count: int, tmp_path: Path) -> None:
+def test_mutated_handshakes_leave_nothing_behind(count: int, growth: int, tmp_path: Path) -> None:
     # Or most of them would wait for their turn to have a password checked.
     config = tmp_path / "socks5d.toml"
     config.write_text(f"[limits]\nfailures = {2 * count}\n")
@@ -66,7 +71,7 @@ def test_mutated_handshakes_leave_nothing_behind(count: int, tmp_path: Path) -> 
         assert octets > count
         server.settle(sockets)
         assert server.descriptors() <= descriptors
-        assert server.resident() - resident < 10 * MEGABYTE
+        assert server.resident() - resident < growth
         connection, reply = client.connect5(address, host, port)
         with connection:
             assert reply.code == socks5.SUCCEEDED
