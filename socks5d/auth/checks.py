@@ -166,8 +166,8 @@ class Checks:
         """
         until = self._clock.seconds() + self._seconds
         client, credentials = check.client, check.credentials
-        who, logins = self._guessing.clients.of(client), self._guessing.logins
-        found = logins.find((who, self._source), credentials)
+        logins = self._guessing.logins
+        found = logins.find(self._where(client), credentials)
         try:
             if found is not None:
                 if found.by == (self._me, client.address) and logins.age(found) < self._cache:
@@ -177,7 +177,8 @@ class Checks:
             attempts = self._guessing.attempt(client, credentials.username, self._seconds)
             async with attempts as attempt:
                 # Those without an address are not one client.
-                key = self._guessing.clients.path(client) if who else (credentials.username,)
+                path = self._guessing.clients.path(client)
+                key = path if client.address is not None else (credentials.username,)
                 make_login = partial(Login, client, key, known=False)
                 return await self._ask(check, until, make_login, attempt)
         except NotChecked as error:
@@ -189,7 +190,7 @@ class Checks:
         self, check: "_Check", until: float, make_login: Callable[[], Login], attempt: Attempt
     ) -> Identity | str:
         client, credentials = check.client, check.credentials
-        where = self._guessing.clients.of(client), self._source
+        where = self._where(client)
         reasons: set[str] = set()
         for place, checker in enumerate(self._checkers):
             left = max(until - self._clock.seconds(), 0.0)
@@ -215,6 +216,9 @@ class Checks:
             self._guessing.logins.refused(where, credentials)
         attempt.failed = not reasons.isdisjoint(_GUESSES)
         return next((each for each in _FIRST_OF if each in reasons), _WRONG)
+
+    def _where(self, client: Client) -> Hashable:
+        return self._guessing.clients.of(client), self._source
 
     def desert(self, check: "_Check") -> bool:
         """

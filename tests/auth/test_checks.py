@@ -569,14 +569,17 @@ def test_where_too_many_checks_go_on_who_leaves_has_failed(
     monkeypatch.setattr(checks, "DESERTED", 2)
     checker = Slow()
     authenticator = guarded(clock, 1, checker)
-    steps = [waiting(authenticator, who=f"192.0.{number}.1") for number in range(2)]
-    for step, _ in steps:
-        step.cancel()
-    cancelled = waiting(authenticator, encode_credentials(Credentials(b"bob", b"")))
-    cancelled[0].cancel()
-    assert checker.checked == 2
-    assert waiting(authenticator, encode_credentials(Credentials(b"eve", b"")))[1] == []
-    assert checker.checked == 2
+    for number in range(3):
+        data = encode_credentials(Credentials(b"user %d" % number, b""))
+        waiting(authenticator, data, who=f"192.0.2.{number}")[0].cancel()
+    assert [each.called for each in checker.pending] == [False, False, True]
+    for each in checker.pending[:2]:
+        each.callback(b"somebody")
+    # Those were right, and the third was not.
+    assert waiting(authenticator, who="192.0.2.2")[1] == []
+    assert checker.checked == 3
+    waiting(authenticator, who="192.0.2.1")
+    assert checker.checked == 4
 
 
 def test_who_tries_others_hears_nothing_of_what_is_just_checked(clock: Clock) -> None:
